@@ -1,0 +1,129 @@
+import type { RunnerResources } from './bundle.ts';
+
+/** What a driver found that works on this machine, by trying it. */
+export interface Capabilities {
+  /** Version of the hypervisor. */
+  readonly version: string;
+  /** What runs guest instructions: `kvm`, `tcg`, `hvf`; `fake` in unit tests. */
+  readonly accelerator: string;
+  /** Whether the host root's filesystem clones files copy-on-write. */
+  readonly reflink: boolean;
+}
+
+/** How the VM's process is started. Never carries a secret: argv and environment are public. */
+export interface VmCommand {
+  readonly file: string;
+  readonly argv: readonly string[];
+  readonly env: Readonly<Record<string, string>>;
+}
+
+/** Where the host reaches the guest. */
+export interface GuestEndpoints {
+  readonly ssh: { readonly host: string; readonly port: number };
+  /** The guest agent's HTTP server. */
+  readonly agent: { readonly host: string; readonly port: number };
+  /** Base URL under which the guest reaches the daemon's guest link. */
+  readonly notifyUrl: string;
+  /** The guest's own address where the driver knows it without the agent. */
+  readonly guestIp?: string | undefined;
+  readonly mac: string;
+}
+
+/** What the driver is asked to make. Written to the bundle before anything else happens. */
+export interface VmSpec {
+  readonly identity: VmIdentity;
+  readonly templateDir: string;
+  readonly resources: RunnerResources;
+  /** Ports inside the guest. */
+  readonly guestPorts: { readonly ssh: number; readonly agent: number };
+  /** TCP port of the daemon's guest link on the host. */
+  readonly notifyPort: number;
+}
+
+/** A VM is (Runner UID, attempt, host UID): line 1 of the binding protocol. */
+export interface VmIdentity {
+  readonly uid: string;
+  readonly attempt: number;
+  readonly hostUid: string;
+}
+
+export type VmRunState = 'starting' | 'running' | 'paused' | 'stopped';
+
+/**
+ * A live connection to one VM's process over the bundle's control socket. The socket named the VM's
+ * identity before this object was handed out. `closed` settles when the connection ends for any reason;
+ * it says nothing about whether the VM is gone.
+ */
+export interface VmControl {
+  state(): Promise<VmRunState>;
+  /** Asks the guest to shut down (ACPI). Returns when it was asked. */
+  stop(): Promise<void>;
+  /** Ends the VM at once. Returns when the process was told; it may take a moment to go. */
+  kill(): Promise<void>;
+  /** Lets go of the connection; the VM runs on. */
+  close(): void;
+  readonly closed: Promise<void>;
+}
+
+/**
+ * One way to run VMs. A VM is a process of its own that outlives the daemon: the driver says how it is
+ * started and how it is spoken to, `process.ts` spawns and finds it.
+ */
+export interface VmDriver {
+  readonly name: 'vz' | 'qemu' | 'fake';
+  /** Found by trying; may take seconds, result worth caching. */
+  probe(): Promise<Capabilities>;
+  /**
+   * Clones disks and fixes the VM's own identity (MAC, ports) in the bundle. Idempotent. On return all of it
+   * is on disk, synced. Rejects with a {@link VmError} that a person understands; leaves the bundle
+   * purgeable whatever happened. `signal` ends it early.
+   */
+  prepare(bundle: BundlePaths, spec: VmSpec, signal: AbortSignal): Promise<GuestEndpoints>;
+  /** Pure: from what `prepare` wrote. */
+  command(bundle: BundlePaths, prepared: PreparedVm): VmCommand;
+  /** Rejects where the socket is dead or names another VM; bounded at 5 s. */
+  connect(bundle: BundlePaths, identity: VmIdentity): Promise<VmControl>;
+  /**
+   * Out of band, needs no socket: kills the VM's process if there is one and returns only when it was
+   * observed gone. Idempotent. Does not remove files: the bundle's owner does that afterwards.
+   */
+  purge(bundle: BundlePaths): Promise<void>;
+}
+
+/** Paths of one bundle; see bundle.ts for the layout. */
+export interface BundlePaths {
+  /** `<root>/runners/<uid>.<attempt>.bundle` */
+  readonly dir: string;
+  readonly disk: string;
+  readonly seed: string;
+  readonly metadata: string;
+  readonly controlSocket: string;
+  readonly log: string;
+  readonly serialLog: string;
+}
+
+/** What `prepare` fixed, as `RuntimeMetadata.json` keeps it: enough to build the command line again. */
+export interface PreparedVm {
+  readonly spec: VmSpec;
+  readonly endpoints: GuestEndpoints;
+  /** Driver-private facts (disk format, accelerator, …): plain JSON. */
+  readonly driver: Readonly<Record<string, string | number | boolean>>;
+}
+
+/** Why a VM could not be made or started. `reason` is CamelCase for conditions; the message is for people. */
+export class VmError extends Error {
+  readonly reason: VmErrorReason;
+  constructor(reason: VmErrorReason, message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.name = 'VmError';
+    this.reason = reason;
+  }
+}
+
+export type VmErrorReason =
+  | 'TemplateMissing'
+  | 'CloneFailed'
+  | 'NoRoom'
+  | 'StartFailed'
+  | 'PortTaken'
+  | 'DriverUnavailable';
