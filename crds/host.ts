@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { type API_VERSION, Condition, type ObjectMeta } from './meta.ts';
+import { type API_VERSION, conditions, type ObjectMeta } from './meta.ts';
 import { DnsName, Int32, Quantity } from './scalars.ts';
 
 export const HostSpec = z.object({
@@ -58,11 +58,7 @@ export const HostStatus = z.object({
     .optional()
     .describe('What the host is.'),
   templates: z.array(HostTemplate).max(256).optional().describe('Template bundles that the host holds.'),
-  conditions: z
-    .array(Condition)
-    .max(16)
-    .optional()
-    .describe('Ready: the node daemon answers and can start VMs.'),
+  conditions: conditions('Ready: the node daemon answers and can start VMs.'),
 });
 export type HostStatus = z.infer<typeof HostStatus>;
 

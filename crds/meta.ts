@@ -27,6 +27,18 @@ export const Condition = z.object({
 });
 export type Condition = z.infer<typeof Condition>;
 
+/** The conditions of one object: a map keyed by type, so that each writer patches its own. */
+export const conditions = (description: string) =>
+  z
+    .array(Condition)
+    .max(16)
+    .optional()
+    .meta({
+      description,
+      'x-kubernetes-list-type': 'map',
+      'x-kubernetes-list-map-keys': ['type'],
+    });
+
 /** The part of Kubernetes' ObjectMeta that this project reads or writes. */
 export interface ObjectMeta {
   name: string;

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { type API_VERSION, Condition, type ObjectMeta } from './meta.ts';
+import { type API_VERSION, conditions, type ObjectMeta } from './meta.ts';
 import { DnsName, Duration, Int32, Quantity } from './scalars.ts';
 
 /** What a person sees of a Runner's life; programs read its conditions. */
@@ -95,7 +95,7 @@ export const RunnerStatus = z.object({
   observedGeneration: Int32.default(-1).describe(
     'The generation that this status tells of; -1 before anyone looked.',
   ),
-  conditions: z.array(Condition).max(16).optional().describe('Bound, SSHReady, Ready, Finished and Stalled.'),
+  conditions: conditions('Bound, SSHReady, Ready, Finished and Stalled.'),
   attempt: Int32.optional().describe('The attempt that this status tells of.'),
   scriptAttempt: Int32.optional().describe(
     'The attempt that was permitted to run the setup script. Once set, no other attempt ever runs it.',

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { type API_VERSION, Condition, type ObjectMeta } from './meta.ts';
+import { type API_VERSION, conditions, type ObjectMeta } from './meta.ts';
 import { DnsName, Int32, Quantity } from './scalars.ts';
 
 export const TemplateSpec = z.object({
@@ -57,7 +57,7 @@ export const TemplateStatus = z.object({
     'The generation that this status tells of; -1 before anyone looked.',
   ),
   hosts: Int32.optional().describe('Number of hosts that hold the template.'),
-  conditions: z.array(Condition).max(16).optional().describe('Ready: at least one host holds the template.'),
+  conditions: conditions('Ready: at least one host holds the template.'),
 });
 export type TemplateStatus = z.infer<typeof TemplateStatus>;
 
