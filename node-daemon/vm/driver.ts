@@ -1,4 +1,9 @@
-import type { RunnerResources } from './bundle.ts';
+/** What the class gave the VM, in plain units. */
+export interface RunnerResources {
+  readonly cpu: number;
+  readonly memoryBytes: number;
+  readonly diskBytes: number;
+}
 
 /** What a driver found that works on this machine, by trying it. */
 export interface Capabilities {
@@ -12,8 +17,13 @@ export interface Capabilities {
 
 /** How the VM's process is started. Never carries a secret: argv and environment are public. */
 export interface VmCommand {
+  /** Absolute, or a name looked up in the daemon's PATH. */
   readonly file: string;
+  /**
+   * Names the bundle's control socket: by that the process is found again when nothing recorded its pid.
+   */
   readonly argv: readonly string[];
+  /** The whole environment but for PATH: nothing else of the daemon's own is passed on. */
   readonly env: Readonly<Record<string, string>>;
 }
 
@@ -62,6 +72,8 @@ export interface VmControl {
   kill(): Promise<void>;
   /** Lets go of the connection; the VM runs on. */
   close(): void;
+  /** Calls back on every change that the process reports, until the connection ends. Returns the way out. */
+  onStateChange(listener: (state: VmRunState) => void): () => void;
   readonly closed: Promise<void>;
 }
 
@@ -71,35 +83,47 @@ export interface VmControl {
  */
 export interface VmDriver {
   readonly name: 'vz' | 'qemu' | 'fake';
-  /** Found by trying; may take seconds, result worth caching. */
+  /** Found by trying; may take seconds, result worth caching. Rejects with DriverUnavailable. */
   probe(): Promise<Capabilities>;
   /**
-   * Clones disks and fixes the VM's own identity (MAC, ports) in the bundle. Idempotent. On return all of it
-   * is on disk, synced. Rejects with a {@link VmError} that a person understands; leaves the bundle
-   * purgeable whatever happened. `signal` ends it early.
+   * Clones disks and fixes the VM's own identity (MAC, ports), and records it as the bundle's `prepared`.
+   * Idempotent: a bundle that is prepared is left as it is. On return all of it is on disk, synced but for
+   * the disk's content, which no one needs after a crash of the machine. Rejects with a {@link VmError} that
+   * a person understands; leaves the bundle purgeable whatever happened. `signal` ends it early.
    */
-  prepare(bundle: BundlePaths, spec: VmSpec, signal: AbortSignal): Promise<GuestEndpoints>;
+  prepare(bundle: BundlePaths, spec: VmSpec, signal: AbortSignal): Promise<PreparedVm>;
   /** Pure: from what `prepare` wrote. */
   command(bundle: BundlePaths, prepared: PreparedVm): VmCommand;
   /** Rejects where the socket is dead or names another VM; bounded at 5 s. */
   connect(bundle: BundlePaths, identity: VmIdentity): Promise<VmControl>;
+  /** Pure: why the VM's process ended by itself, in one line, from the end of its log. */
+  explainExit(log: string): VmError;
   /**
    * Out of band, needs no socket: kills the VM's process if there is one and returns only when it was
-   * observed gone. Idempotent. Does not remove files: the bundle's owner does that afterwards.
+   * observed gone. Idempotent. Does not remove files: the bundle's owner does that afterwards. Rejects where
+   * the process could not be observed gone within 15 s.
    */
   purge(bundle: BundlePaths): Promise<void>;
 }
 
 /** Paths of one bundle; see bundle.ts for the layout. */
 export interface BundlePaths {
+  readonly uid: string;
+  readonly attempt: number;
   /** `<root>/runners/<uid>.<attempt>.bundle` */
   readonly dir: string;
+  /** Clone of the template's disk, or, where the filesystem cannot clone, see `diskOverlay`. */
   readonly disk: string;
+  /** qcow2 overlay upon the template's disk. */
+  readonly diskOverlay: string;
   readonly seed: string;
   readonly metadata: string;
   readonly controlSocket: string;
+  /** What the VM's process wrote to stdout and stderr. */
   readonly log: string;
   readonly serialLog: string;
+  /** The Runner's own SSH key, mode 0600. */
+  readonly privateKey: string;
 }
 
 /** What `prepare` fixed, as `RuntimeMetadata.json` keeps it: enough to build the command line again. */

@@ -1,0 +1,134 @@
+import { randomBytes } from 'node:crypto';
+import { open, readFile, rename, rm } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
+import { z } from 'zod';
+
+const endpoint = z.object({ host: z.string().min(1), port: z.int().min(1).max(65535) });
+
+const identity = z.object({
+  uid: z.string().min(1),
+  attempt: z.int().min(1),
+  hostUid: z.string().min(1),
+});
+
+const prepared = z.object({
+  spec: z.object({
+    identity,
+    templateDir: z.string().min(1),
+    resources: z.object({
+      cpu: z.int().min(1),
+      memoryBytes: z.int().min(1),
+      diskBytes: z.int().min(1),
+    }),
+    guestPorts: z.object({ ssh: z.int(), agent: z.int() }),
+    notifyPort: z.int(),
+  }),
+  endpoints: z.object({
+    ssh: endpoint,
+    agent: endpoint,
+    notifyUrl: z.string(),
+    guestIp: z.string().optional(),
+    mac: z.string(),
+  }),
+  driver: z.record(z.string(), z.union([z.string(), z.number(), z.boolean()])),
+});
+
+/**
+ * `RuntimeMetadata.json`: all that a host knows of one VM. It is the daemon's only memory of it, and holds
+ * no secret. Times are epoch milliseconds, so that what is computed from them survives a restart exactly.
+ */
+export const RuntimeMetadata = z.object({
+  version: z.literal(1),
+  identity,
+  runner: z.object({ namespace: z.string().min(1), name: z.string().min(1) }),
+  template: z.object({ name: z.string().min(1), digest: z.string() }),
+  createdAt: z.number(),
+  /** Set by the driver's `prepare`. */
+  prepared: prepared.optional(),
+  /** When the disk was there. */
+  clonedAt: z.number().optional(),
+  /** The VM's process: trusted only together with the boot it was started in and its start time. */
+  process: z
+    .object({ pid: z.int().min(1), startTime: z.string().min(1), bootId: z.string().min(1) })
+    .optional(),
+  /** When the start of the VM returned; the time to SSH-ready counts from here. */
+  startReturnedAt: z.number().optional(),
+  /** The API server has confirmed this attempt as the one that may run the script. */
+  gatePassed: z.boolean().optional(),
+  /** What the Runner comes to once everything is purged: recorded when tearing down begins. */
+  outcome: z
+    .object({
+      phase: z.enum(['Finished', 'Error']),
+      reason: z.string().min(1),
+      message: z.string(),
+      at: z.number(),
+      setup: z.object({ exitCode: z.int().optional(), outputTail: z.string().optional() }).optional(),
+    })
+    .optional(),
+  /** Set when process and files were observed gone: only this file is left. */
+  tombstone: z.object({ purgedAt: z.number() }).optional(),
+});
+export type RuntimeMetadata = z.infer<typeof RuntimeMetadata>;
+
+/** What lies at a metadata path. `corrupt` covers another version and anything that does not parse. */
+export type MetadataRead =
+  | { readonly state: 'present'; readonly metadata: RuntimeMetadata }
+  | { readonly state: 'absent' }
+  | { readonly state: 'corrupt'; readonly why: string };
+
+/** Throws only where the file is there and cannot be read: that is unknown, neither absent nor corrupt. */
+export async function readMetadata(path: string): Promise<MetadataRead> {
+  let text: string;
+  try {
+    text = await readFile(path, 'utf8');
+  } catch (error) {
+    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return { state: 'absent' };
+    throw error;
+  }
+  let json: unknown;
+  try {
+    json = JSON.parse(text);
+  } catch {
+    return { state: 'corrupt', why: `${basename(path)} is not JSON` };
+  }
+  const parsed = RuntimeMetadata.safeParse(json);
+  if (parsed.success) return { state: 'present', metadata: parsed.data };
+  const issue = parsed.error.issues[0];
+  return {
+    state: 'corrupt',
+    why: `${basename(path)}: ${issue?.path.join('.') ?? ''}: ${issue?.message ?? 'invalid'}`,
+  };
+}
+
+/**
+ * Replaces the file atomically; on return it survives a crash of the machine. Throws, and leaves the file as
+ * it is, on metadata that {@link readMetadata} would call corrupt.
+ */
+export async function writeMetadata(path: string, metadata: RuntimeMetadata): Promise<void> {
+  const text = `${JSON.stringify(RuntimeMetadata.parse(metadata), null, 2)}\n`;
+  const temporary = join(dirname(path), `.${basename(path)}.${randomBytes(6).toString('hex')}`);
+  try {
+    const file = await open(temporary, 'wx', 0o600);
+    try {
+      await file.writeFile(text);
+      await file.sync();
+    } finally {
+      await file.close();
+    }
+    await rename(temporary, path);
+  } catch (error) {
+    await rm(temporary, { force: true });
+    throw error;
+  }
+  await syncDirectory(dirname(path));
+}
+
+/** Makes creations, renames and removals in a directory survive a crash of the machine. */
+export async function syncDirectory(path: string): Promise<void> {
+  const directory = await open(path, 'r');
+  try {
+    await directory.sync();
+  } finally {
+    await directory.close();
+  }
+}
