@@ -1,0 +1,109 @@
+import { rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { serverUrl } from './address.ts';
+import type { ControlPlaneBinaries } from './binaries.ts';
+import { ControlPlaneError } from './error.ts';
+import { failureText, lastComplaint } from './failure-text.ts';
+import { apiserverArguments, CLIENT_SOCKET, etcdArguments } from './flags.ts';
+import type { Layout } from './layout.ts';
+import { OwnedProcess, type ProcessExit } from './owned-process.ts';
+import type { Pki } from './pki.ts';
+import { recordProcesses } from './process-record.ts';
+import { waitForFile, waitForReady } from './ready.ts';
+
+export interface ProgramsOptions {
+  readonly layout: Layout;
+  readonly binaries: ControlPlaneBinaries;
+  readonly pki: Pki;
+  readonly bindAddress: string;
+  readonly port: number;
+  readonly auditLog: string | undefined;
+  readonly unsafeNoFsync: boolean;
+}
+
+/** etcd and kube-apiserver, both running. */
+export interface Programs {
+  readonly etcd: OwnedProcess;
+  readonly apiserver: OwnedProcess;
+}
+
+const ETCD_TIMEOUT_MS = 30_000;
+const READY_TIMEOUT_MS = 120_000;
+const STOP_GRACE_MS = 5_000;
+
+/** Starts both and returns when the API server is ready. On failure both are gone. */
+export async function startPrograms(options: ProgramsOptions): Promise<Programs> {
+  const { layout } = options;
+  await rm(join(layout.etcd, CLIENT_SOCKET), { force: true });
+  const etcd = await OwnedProcess.start({
+    name: 'etcd',
+    file: options.binaries.etcd,
+    args: etcdArguments({ unsafeNoFsync: options.unsafeNoFsync }),
+    cwd: layout.etcd,
+    logFile: join(layout.logs, 'etcd.log'),
+  });
+  let apiserver: OwnedProcess | undefined;
+  try {
+    // etcd listens before it serves, and the API server waits for its first answer: no need to wait longer here.
+    await succeeds(etcd, ETCD_TIMEOUT_MS, (ms, signal) =>
+      waitForFile(join(layout.etcd, CLIENT_SOCKET), ms, signal),
+    );
+    apiserver = await OwnedProcess.start({
+      name: 'kube-apiserver',
+      file: options.binaries.kubeApiserver,
+      args: apiserverArguments({
+        bindAddress: options.bindAddress,
+        port: options.port,
+        pki: options.pki,
+        audit: auditFiles(options),
+      }),
+      cwd: layout.etcd,
+      logFile: join(layout.logs, 'kube-apiserver.log'),
+    });
+    await recordProcesses(layout.processes, [etcd, apiserver]);
+    const server = serverUrl(options.bindAddress, options.port);
+    await succeeds(apiserver, READY_TIMEOUT_MS, (ms, signal) =>
+      waitForReady(server, options.pki, ms, signal),
+    );
+    return { etcd, apiserver };
+  } catch (error) {
+    await apiserver?.stop(0);
+    await etcd.stop(0);
+    await rm(layout.processes, { force: true });
+    throw error;
+  }
+}
+
+/** The API server first: it has nothing to say without etcd. Returns when both are gone. */
+export async function stopPrograms(programs: Programs, layout: Layout): Promise<void> {
+  await programs.apiserver.stop(STOP_GRACE_MS);
+  await programs.etcd.stop(STOP_GRACE_MS);
+  await rm(layout.processes, { force: true });
+}
+
+const auditFiles = (options: ProgramsOptions) =>
+  options.auditLog === undefined
+    ? undefined
+    : { policyFile: options.layout.auditPolicy, logFile: options.auditLog };
+
+/** Waits for a condition of a process for as long as the process lives. */
+async function succeeds(
+  process: OwnedProcess,
+  timeoutMs: number,
+  condition: (timeoutMs: number, signal: AbortSignal) => Promise<boolean>,
+): Promise<void> {
+  const abort = new AbortController();
+  const early = process.exited.then((exit: ProcessExit) => {
+    abort.abort();
+    throw new ControlPlaneError('StartFailed', failureText(exit));
+  });
+  try {
+    if (await Promise.race([condition(timeoutMs, abort.signal), early])) return;
+  } finally {
+    early.catch(() => undefined);
+  }
+  if (abort.signal.aborted) await early;
+  const complaint = lastComplaint(process.tail) ?? 'it does not say why';
+  const message = `${process.name} was not ready after ${timeoutMs / 1000} s: ${complaint}`;
+  throw new ControlPlaneError('StartFailed', message);
+}
