@@ -1,13 +1,14 @@
 import { z } from 'zod';
 import type { KindDefinition } from './kinds.ts';
-import { VERSION } from './meta.ts';
 
 /** Plain JSON, as it is written to a file. */
-export type Json = null | boolean | number | string | readonly Json[] | { readonly [key: string]: Json };
-export type JsonObject = { readonly [key: string]: Json };
+export type Json = null | boolean | number | string | readonly Json[] | JsonObject;
+export interface JsonObject {
+  readonly [key: string]: Json;
+}
 
-/** The CustomResourceDefinition of one kind, ready to be written as YAML. */
-export function customResourceDefinition(kind: KindDefinition): JsonObject {
+/** The CustomResourceDefinition of one kind. */
+export function customResourceDefinition(kind: KindDefinition) {
   const { resource } = kind;
   return {
     apiVersion: 'apiextensions.k8s.io/v1',
@@ -29,48 +30,63 @@ export function customResourceDefinition(kind: KindDefinition): JsonObject {
           name: resource.version,
           served: true,
           storage: true,
-          additionalPrinterColumns: kind.columns.map((column) => ({ ...column })),
+          additionalPrinterColumns: kind.columns,
           ...(kind.selectableFields.length > 0 && {
             selectableFields: kind.selectableFields.map((jsonPath) => ({ jsonPath })),
           }),
           schema: { openAPIV3Schema: objectSchema(kind) },
-          ...(kind.status !== undefined && { subresources: { status: {} } }),
+          ...(kind.status && { subresources: { status: {} } }),
         },
       ],
     },
   };
 }
 
-function objectSchema(kind: KindDefinition): JsonObject {
+function objectSchema(kind: KindDefinition) {
+  const { resource } = kind;
   return {
     type: 'object',
     description: kind.description,
-    required: kind.specDefault === undefined ? ['spec'] : [],
+    ...(kind.specDefault === undefined && { required: ['spec'] }),
     properties: {
-      apiVersion: { type: 'string', description: `Always ${kind.resource.group}/${VERSION}.` },
-      kind: { type: 'string', description: `Always ${kind.resource.kind}.` },
-      metadata: { type: 'object' },
-      spec: { ...structural(kind.spec), ...(kind.specDefault && { default: kind.specDefault }) },
-      ...(kind.status && { status: { ...structural(kind.status), default: kind.statusDefault } }),
+      apiVersion: { type: 'string', description: `Always ${resource.group}/${resource.version}.` },
+      kind: { type: 'string', description: `Always ${resource.kind}.` },
+      metadata: { type: 'object', properties: { name: { type: 'string' } } },
+      spec: { ...structuralSchema(kind.spec), ...(kind.specDefault && { default: kind.specDefault }) },
+      ...(kind.status && { status: { ...structuralSchema(kind.status), default: kind.statusDefault } }),
     },
-  } as JsonObject;
+    ...(kind.rules.length > 0 && { 'x-kubernetes-validations': kind.rules }),
+  };
 }
 
-/** The structural schema of a zod schema: what Kubernetes accepts of OpenAPI. */
-export function structural(schema: z.ZodType): JsonObject {
+type SchemaNode = Record<string, unknown>;
+
+/** What Kubernetes accepts of OpenAPI: the schema without what only a JSON Schema can say. */
+function structuralSchema(schema: z.ZodType): object {
   return z.toJSONSchema(schema, {
     target: 'openapi-3.0',
     io: 'input',
     override: ({ jsonSchema }) => {
-      tidyInteger(jsonSchema);
+      const node: SchemaNode = jsonSchema;
+      leaveToRules(node);
+      formatInteger(node);
     },
-  }) as JsonObject;
+  });
 }
 
-/** Bounds that only say "32 bits" become a format. */
-function tidyInteger(schema: { [key: string]: unknown }): void {
-  if (schema.type !== 'integer') return;
-  schema.format ??= schema.maximum === Number.MAX_SAFE_INTEGER ? 'int64' : 'int32';
-  if (schema.maximum === Number.MAX_SAFE_INTEGER || schema.maximum === 2147483647) delete schema.maximum;
-  if (schema.minimum === Number.MIN_SAFE_INTEGER || schema.minimum === -2147483648) delete schema.minimum;
+/**
+ * What a CEL rule beside it says, with a message for people, is not said a second time: the API server
+ * judges schemas first, and its words for a pattern or a `oneOf` help nobody.
+ */
+function leaveToRules(node: SchemaNode): void {
+  if (!('x-kubernetes-validations' in node)) return;
+  for (const keyword of ['pattern', 'oneOf', 'if', 'then']) delete node[keyword];
+}
+
+/** Bounds that only say how wide an integer is become its format. */
+function formatInteger(node: SchemaNode): void {
+  if (node.type !== 'integer') return;
+  node.format ??= node.maximum === Number.MAX_SAFE_INTEGER ? 'int64' : 'int32';
+  if (node.maximum === Number.MAX_SAFE_INTEGER || node.maximum === 2147483647) delete node.maximum;
+  if (node.minimum === Number.MIN_SAFE_INTEGER || node.minimum === -2147483648) delete node.minimum;
 }

@@ -1,22 +1,19 @@
 import { z } from 'zod';
-import type { JsonObject } from './custom-resource-definition.ts';
 import type { KindDefinition } from './kinds.ts';
 
 /**
  * JSON Schema (draft 7) of one kind's manifests, for editors and for checking files before a server sees
  * them. Closed: an unknown field is an error.
  */
-export function manifestSchema(kind: KindDefinition): JsonObject {
+export function manifestSchema(kind: KindDefinition) {
   const { resource } = kind;
+  const required = ['apiVersion', 'kind', 'metadata', ...(kind.specDefault === undefined ? ['spec'] : [])];
   return {
     $schema: 'http://json-schema.org/draft-07/schema#',
     title: resource.kind,
     description: kind.description,
     type: 'object',
-    required:
-      kind.specDefault === undefined
-        ? ['apiVersion', 'kind', 'metadata', 'spec']
-        : ['apiVersion', 'kind', 'metadata'],
+    required,
     additionalProperties: false,
     properties: {
       apiVersion: { const: `${resource.group}/${resource.version}` },
@@ -28,15 +25,15 @@ export function manifestSchema(kind: KindDefinition): JsonObject {
   };
 }
 
-function closedSchema(schema: z.ZodType): JsonObject {
+function closedSchema(schema: z.ZodType): object {
   const { $schema: _, ...json } = z.toJSONSchema(schema, {
     target: 'draft-7',
     io: 'input',
     override: ({ jsonSchema }) => {
-      const node: { [key: string]: unknown } = jsonSchema;
+      const node: Record<string, unknown> = jsonSchema;
       if (node.properties !== undefined) node.additionalProperties ??= false;
       for (const key of Object.keys(node)) if (key.startsWith('x-kubernetes-')) delete node[key];
     },
   });
-  return json as JsonObject;
+  return json;
 }

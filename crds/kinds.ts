@@ -1,8 +1,9 @@
 import type { z } from 'zod';
-import { HostSpec, HostStatus } from './host.ts';
+import { HOST_RULES, HostSpec, HostStatus } from './host.ts';
 import { LINUX_HOSTS, MAC_HOSTS, type Resource, RUNNER_CLASSES, RUNNERS, TEMPLATES } from './resources.ts';
 import { RunnerSpec, RunnerStatus } from './runner.ts';
 import { DEFAULT_CLASS_ANNOTATION, RunnerClassSpec } from './runner-class.ts';
+import { RUNNER_RULES } from './runner-rules.ts';
 import { TemplateSpec, TemplateStatus } from './template.ts';
 import type { CelRule } from './validation.ts';
 
@@ -131,7 +132,7 @@ const runner: KindDefinition = {
     },
   ],
   selectableFields: ['.spec.binding.hostName', '.status.phase'],
-  rules: [],
+  rules: RUNNER_RULES,
 };
 
 const template: KindDefinition = {
@@ -271,7 +272,7 @@ const host = (
   statusDefault: { observedGeneration: -1 },
   columns: hostColumns,
   selectableFields: [],
-  rules: [],
+  rules: HOST_RULES,
 });
 
 const runnerClass: KindDefinition = {

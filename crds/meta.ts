@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { Timestamp } from './scalars.ts';
 
 /** API group and version of every kind here. */
 export const GROUP = 'shoesvz.dev';
@@ -14,23 +15,26 @@ export const finalizerName = (hostName: string, attempt: number): string =>
 
 /** A condition as Kubernetes' API conventions define it (metav1.Condition). */
 export const Condition = z.object({
-  type: z.string().max(64).describe('Name of the condition, in CamelCase.'),
-  status: z.enum(['True', 'False', 'Unknown']).describe('Whether the condition holds.'),
+  type: z.string().min(1).max(64).describe('Name of the condition, in CamelCase.'),
+  status: z
+    .enum(['True', 'False', 'Unknown'])
+    .describe('Whether the condition holds: True, False, or Unknown where nobody can tell.'),
   reason: z.string().max(64).describe('Why, as one CamelCase word for programs.'),
   message: z.string().max(1024).describe('Why, as a sentence for people.'),
-  lastTransitionTime: z
-    .string()
-    .max(40)
-    .meta({ format: 'date-time' })
-    .describe('When the status last changed.'),
-  observedGeneration: z.number().int().optional().describe('The generation of the spec that was judged.'),
+  lastTransitionTime: Timestamp.describe('When the status last changed, as RFC 3339 writes times.'),
+  observedGeneration: z
+    .number()
+    .int()
+    .min(-1)
+    .optional()
+    .describe('The metadata.generation that was judged.'),
 });
 export type Condition = z.infer<typeof Condition>;
 
 /** The conditions of one object: a map keyed by type, so that each writer patches its own. */
 export const conditions = (description: string) =>
   z
-    .array(Condition)
+    .array(Condition.describe('One condition.'))
     .max(16)
     .optional()
     .meta({
@@ -38,6 +42,16 @@ export const conditions = (description: string) =>
       'x-kubernetes-list-type': 'map',
       'x-kubernetes-list-map-keys': ['type'],
     });
+
+/** The field of every status by which tools tell an old status from a present one. */
+export const observedGeneration = z
+  .number()
+  .int()
+  .min(-1)
+  .default(-1)
+  .describe(
+    "The metadata.generation that this status tells of. While it differs from the object's, the status is of an older spec. -1: nobody has looked yet.",
+  );
 
 /** The part of Kubernetes' ObjectMeta that this project reads or writes. */
 export interface ObjectMeta {

@@ -1,64 +1,83 @@
 import { z } from 'zod';
-import { type API_VERSION, conditions, type ObjectMeta } from './meta.ts';
-import { DnsName, Int32, Quantity } from './scalars.ts';
+import { type API_VERSION, conditions, type ObjectMeta, observedGeneration } from './meta.ts';
+import { Count, Digest, DnsName, Int32, SecretKeyRef, Size, UserName } from './scalars.ts';
+import { celRules, immutable } from './validation.ts';
 
-export const TemplateSpec = z.object({
-  os: z.enum(['macOS', 'linux']).describe('Operating system of the guest.'),
-  arch: z.enum(['arm64', 'amd64']).describe('Processor architecture of the guest.'),
-  ssh: z
-    .object({
-      user: z.string().min(1).max(64).default('runner').describe('User to log in as.'),
-      port: Int32.min(1).max(65535).default(22).describe("Port of the guest's SSH server."),
-      privateKeySecretRef: z
-        .object({
-          name: DnsName.describe('Name of a Secret in the system namespace.'),
-          key: z.string().min(1).max(253).describe('Key in the Secret whose value is the private key.'),
-        })
-        .optional()
-        .describe('Private key for templates without a guest agent. Default: the key in the bundle.'),
-    })
-    .default({ user: 'runner', port: 22 })
-    .describe('How to log in.'),
-  guestAgent: z
-    .object({
-      enabled: z.boolean().default(true).describe('Whether the guest agent is installed in the template.'),
-      port: Int32.min(1).max(65535).default(8080).describe("Port of the agent's HTTP server in the guest."),
-    })
-    .default({ enabled: true, port: 8080 })
-    .describe('The guest agent.'),
-  minimum: z
-    .object({
-      cpu: Int32.min(1).optional().describe('Fewest virtual CPUs.'),
-      memory: Quantity.optional().describe('Least memory.'),
-      disk: Quantity.optional().describe('Smallest disk.'),
-    })
-    .optional()
-    .describe('What the guest needs at least; a smaller class is raised to it.'),
-  source: z
-    .object({
-      bundle: z
-        .object({
-          name: DnsName.describe("Name of the bundle's directory on the hosts."),
-          digest: z
-            .string()
-            .max(80)
-            .regex(/^sha256:[0-9a-f]{64}$/)
-            .optional()
-            .describe('Digest that the bundle must have. Default: any.'),
-        })
-        .describe('A bundle that hosts already hold.'),
-    })
-    .describe('Where the golden VM comes from.'),
+const SshLogin = z.object({
+  user: UserName.default('runner').describe(
+    'User to log in as, and to run the setup script as. Default: runner.',
+  ),
+  port: Int32.min(1)
+    .max(65535)
+    .default(22)
+    .describe("TCP port of the guest's SSH server, from 1 to 65535. Default: 22."),
+  privateKeySecretRef: SecretKeyRef.optional().describe(
+    'The entry of a Secret in the system namespace (shoesvz-system) that holds the private key, in OpenSSH format, with which a template without a guest agent is entered. Default: the key in the bundle.',
+  ),
 });
+
+const GuestAgent = z.object({
+  enabled: z
+    .boolean()
+    .default(true)
+    .describe(
+      'Whether the guest agent is installed in the template. Without it SSH works, but the guest reports no state of its CI runner. Default: true.',
+    ),
+  port: Int32.min(1)
+    .max(65535)
+    .default(8080)
+    .describe("TCP port of the agent's HTTP server in the guest, from 1 to 65535. Default: 8080."),
+});
+
+export const TemplateSpec = z
+  .object({
+    os: z.enum(['macOS', 'linux']).describe('Operating system of the guest: macOS or linux. Immutable.'),
+    arch: z
+      .enum(['arm64', 'amd64'])
+      .describe("Processor architecture of the guest, which must be the host's: arm64 or amd64. Immutable."),
+    ssh: SshLogin.default({ user: 'runner', port: 22 }).describe('How to log in to the guest.'),
+    guestAgent: GuestAgent.default({ enabled: true, port: 8080 }).describe(
+      "The program in the guest that takes on the VM's own identity at boot and reports its state.",
+    ),
+    minimum: z
+      .object({
+        cpu: Int32.min(1).max(1024).optional().describe('Fewest virtual CPUs, from 1 to 1024. Default: 1.'),
+        memory: Size.optional().describe('Least memory, in bytes or with a unit (Mi, Gi). Default: none.'),
+        disk: Size.optional().describe(
+          "Smallest disk, in bytes or with a unit (Mi, Gi). Default: the size of the template's own disk.",
+        ),
+      })
+      .optional()
+      .describe('What the guest needs at least; where the class gives less, the VM gets this.'),
+    source: z
+      .object({
+        bundle: z
+          .object({
+            name: DnsName.describe(
+              "Name of the bundle: of its directory under templates/ in a host's root directory.",
+            ),
+            digest: Digest.optional().describe(
+              'Digest that the bundle must have: sha256:, then 64 hexadecimal digits. A host whose bundle has another does not hold the template. Default: any digest will do.',
+            ),
+          })
+          .describe('A bundle that hosts already hold.'),
+      })
+      .describe('Where the golden VM comes from.'),
+  })
+  .meta({
+    description:
+      'What is wanted. All but os and arch may be changed; VMs that are already bound keep what they have.',
+    ...celRules(immutable('os', 'Template'), immutable('arch', 'Template')),
+  });
 export type TemplateSpec = z.infer<typeof TemplateSpec>;
 
-export const TemplateStatus = z.object({
-  observedGeneration: Int32.default(-1).describe(
-    'The generation that this status tells of; -1 before anyone looked.',
-  ),
-  hosts: Int32.optional().describe('Number of hosts that hold the template.'),
-  conditions: conditions('Ready: at least one host holds the template.'),
-});
+export const TemplateStatus = z
+  .object({
+    observedGeneration,
+    hosts: Count.optional().describe('Number of hosts that hold the template.'),
+    conditions: conditions('What is true of the Template. Ready: at least one host holds it.'),
+  })
+  .describe('What was observed. Written by the controller.');
 export type TemplateStatus = z.infer<typeof TemplateStatus>;
 
 /** One golden VM. */
