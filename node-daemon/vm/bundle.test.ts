@@ -71,11 +71,11 @@ describe('listing', () => {
 describe('metadata', () => {
   test('create is idempotent, keeps what was recorded, and is private', async () => {
     const bundle = await store.create(origin());
-    await store.update(bundle, { gatePassed: true });
+    await store.update(bundle, { sshReadyAt: 7 });
     await store.create(origin());
     const view = await store.view(bundle);
     expect(view).toEqual({
-      metadata: { state: 'present', metadata: { version: 1, ...origin(), gatePassed: true } },
+      metadata: { state: 'present', metadata: { version: 1, ...origin(), sshReadyAt: 7 } },
       purged: false,
     });
     expect((await stat(bundle.dir)).mode & 0o777).toBe(0o700);
@@ -97,27 +97,27 @@ describe('metadata', () => {
   test('concurrent updates lose nothing and leave no temporary file', async () => {
     const bundle = await store.create(origin());
     await Promise.all([
-      store.update(bundle, { clonedAt: 5 }),
-      store.update(bundle, { gatePassed: true }),
+      store.update(bundle, { cloneMs: 5 }),
+      store.update(bundle, { sshReadyAt: 7 }),
       store.update(bundle, { startReturnedAt: 6 }),
     ]);
     const view = await store.view(bundle);
-    expect(view?.metadata).toMatchObject({ metadata: { clonedAt: 5, gatePassed: true, startReturnedAt: 6 } });
+    expect(view?.metadata).toMatchObject({ metadata: { cloneMs: 5, sshReadyAt: 7, startReturnedAt: 6 } });
     expect(await readdir(bundle.dir)).toEqual(['RuntimeMetadata.json']);
   });
 
   test('an invalid update is refused, changes nothing and does not stop the next one', async () => {
     const bundle = await store.create(origin());
-    const refused = store.update(bundle, { clonedAt: Number.NaN });
-    const next = store.update(bundle, { gatePassed: true });
-    await expect(refused).rejects.toThrow('clonedAt');
-    expect(await next).toEqual({ version: 1, ...origin(), gatePassed: true });
+    const refused = store.update(bundle, { cloneMs: Number.NaN });
+    const next = store.update(bundle, { sshReadyAt: 7 });
+    await expect(refused).rejects.toThrow('cloneMs');
+    expect(await next).toEqual({ version: 1, ...origin(), sshReadyAt: 7 });
   });
 
   test('undefined removes a field', async () => {
     const bundle = await store.create(origin());
-    await store.update(bundle, { clonedAt: 5 });
-    await store.update(bundle, { clonedAt: undefined });
+    await store.update(bundle, { cloneMs: 5 });
+    await store.update(bundle, { cloneMs: undefined });
     const view = await store.view(bundle);
     expect(view?.metadata).toEqual({ state: 'present', metadata: { version: 1, ...origin() } });
   });
@@ -132,14 +132,14 @@ describe('metadata', () => {
     await writeFile(bundle.metadata, text);
     expect((await store.view(bundle))?.metadata.state).toBe('corrupt');
     await expect(store.create(origin())).rejects.toThrow('RuntimeMetadata.json');
-    await expect(store.update(bundle, { clonedAt: 1 })).rejects.toThrow('RuntimeMetadata.json');
+    await expect(store.update(bundle, { cloneMs: 1 })).rejects.toThrow('RuntimeMetadata.json');
   });
 });
 
 describe('purging', () => {
   test('leaves a tombstone that keeps the outcome, then nothing', async () => {
     const bundle = await store.create(origin());
-    const outcome = { phase: 'Finished', reason: 'Completed', message: '', at: 9 } as const;
+    const outcome = { phase: 'Finished', reason: 'JobFinished', message: '', at: 9 } as const;
     await store.update(bundle, { outcome });
     await writeFile(bundle.disk, 'disk');
     await writeFile(bundle.privateKey, 'key');

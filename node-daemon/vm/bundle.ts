@@ -16,6 +16,7 @@ import {
  *     Disk.img               clone of the template's disk; Disk.qcow2 where the filesystem cannot clone
  *     seed.img               seed disk
  *     id_ed25519             the Runner's own SSH key
+ *     guest-token            the secret that guest and host know each other by
  *     control.sock           the VM's process listens here
  *     vm.log, serial.log     its output, the guest's console
  *
@@ -45,6 +46,7 @@ export function bundlePaths(root: string, uid: string, attempt: number): BundleP
     log: join(dir, 'vm.log'),
     serialLog: join(dir, 'serial.log'),
     privateKey: join(dir, 'id_ed25519'),
+    guestToken: join(dir, 'guest-token'),
   };
 }
 

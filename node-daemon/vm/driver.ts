@@ -124,6 +124,8 @@ export interface BundlePaths {
   readonly serialLog: string;
   /** The Runner's own SSH key, mode 0600. */
   readonly privateKey: string;
+  /** The secret that guest and host know each other by, mode 0600. */
+  readonly guestToken: string;
 }
 
 /** What `prepare` fixed, as `RuntimeMetadata.json` keeps it: enough to build the command line again. */

@@ -33,6 +33,40 @@ const prepared = z.object({
   driver: z.record(z.string(), z.union([z.string(), z.number(), z.boolean()])),
 });
 
+const guest = z.object({
+  /** Login user. */
+  user: z.string().min(1),
+  /** Whether the guest agent is there. */
+  agent: z.boolean(),
+  /** Public host key that is pinned; without the agent it may be unknown until the first login. */
+  hostKey: z.string().optional(),
+  /** Secret in the system namespace with the template's key, for templates without the agent. */
+  privateKeySecretRef: z.object({ name: z.string(), key: z.string() }).optional(),
+  /** The template's key was replaced by the Runner's own. */
+  rotated: z.boolean().optional(),
+});
+export type GuestMetadata = z.infer<typeof guest>;
+
+/** Why a Runner is over: CamelCase, for conditions and events. */
+export const OUTCOME_REASONS = [
+  'JobFinished',
+  'ScriptSucceeded',
+  'ScriptFailed',
+  'ScriptLost',
+  'ScriptUnknown',
+  'SetupTimeout',
+  'NoRunner',
+  'CloneFailed',
+  'CloneTimeout',
+  'StartFailed',
+  'BootTimeout',
+  'LoginFailed',
+  'VmExited',
+  'BundleLost',
+  'HostDeleted',
+] as const;
+export type OutcomeReason = (typeof OUTCOME_REASONS)[number];
+
 /**
  * `RuntimeMetadata.json`: all that a host knows of one VM. It is the daemon's only memory of it, and holds
  * no secret. Times are epoch milliseconds, so that what is computed from them survives a restart exactly.
@@ -45,21 +79,31 @@ export const RuntimeMetadata = z.object({
   createdAt: z.number(),
   /** Set by the driver's `prepare`. */
   prepared: prepared.optional(),
-  /** When the disk was there. */
-  clonedAt: z.number().optional(),
+  /** How long it took to make disk, keys and identity, in milliseconds. */
+  cloneMs: z.int().optional(),
+  /** How the guest is logged in to. Written last of all that a launch prepares. */
+  guest: guest.optional(),
   /** The VM's process: trusted only together with the boot it was started in and its start time. */
   process: z
     .object({ pid: z.int().min(1), startTime: z.string().min(1), bootId: z.string().min(1) })
     .optional(),
   /** When the start of the VM returned; the time to SSH-ready counts from here. */
   startReturnedAt: z.number().optional(),
-  /** The API server has confirmed this attempt as the one that may run the script. */
-  gatePassed: z.boolean().optional(),
+  /** When an authenticated SSH command first exited 0. */
+  sshReadyAt: z.number().optional(),
+  /** When the setup script was started in the guest. */
+  scriptStartedAt: z.number().optional(),
+  /** When the Runner became Ready, and what made it so. */
+  ready: z
+    .object({ at: z.number(), reason: z.enum(['ScriptSucceeded', 'RunnerRegistered', 'NoScript']) })
+    .optional(),
+  /** When destroying began: a purge that a crash interrupts is known for one afterwards. */
+  tearingDownAt: z.number().optional(),
   /** What the Runner comes to once everything is purged: recorded when tearing down begins. */
   outcome: z
     .object({
       phase: z.enum(['Finished', 'Error']),
-      reason: z.string().min(1),
+      reason: z.enum(OUTCOME_REASONS),
       message: z.string(),
       at: z.number(),
       setup: z.object({ exitCode: z.int().optional(), outputTail: z.string().optional() }).optional(),
