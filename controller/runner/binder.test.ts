@@ -1,0 +1,505 @@
+import fc from 'fast-check';
+import { beforeEach, describe, expect, test } from 'vitest';
+import type { Host } from '../../crds/host.ts';
+import { finalizerName } from '../../crds/meta.ts';
+import type { Runner } from '../../crds/runner.ts';
+import type { RunnerClass } from '../../crds/runner-class.ts';
+import type { Template } from '../../crds/template.ts';
+import type { Stored } from '../../kube/object.ts';
+import { linuxHost } from '../../test/builders/host.ts';
+import { type Overrides, withOverrides } from '../../test/builders/overrides.ts';
+import { binding, runner } from '../../test/builders/runner.ts';
+import { defaultRunnerClass, runnerClass } from '../../test/builders/runner-class.ts';
+import { stored } from '../../test/builders/stored.ts';
+import { template } from '../../test/builders/template.ts';
+import { Binder, isPending } from './binder.ts';
+import { defaultClasses } from './demand.ts';
+import { hostFacts } from './facts.ts';
+import { claimsOf } from './ledger.ts';
+import { misfit, NO_USAGE, type PlacementPolicy } from './place.ts';
+
+const REJUDGE_AFTER_MS = 30_000;
+
+/** A binder and the objects that its catalogue is of. */
+class World {
+  readonly templates = new Map<string, Template>([['linux', template()]]);
+  readonly classes = new Map<string, RunnerClass>([['small', runnerClass()]]);
+  readonly binder: Binder;
+
+  constructor(policy: PlacementPolicy = 'spread') {
+    this.binder = new Binder({
+      policy,
+      rejudgeAfterMs: REJUDGE_AFTER_MS,
+      catalogue: {
+        template: (name) => this.templates.get(name),
+        runnerClass: (name) => this.classes.get(name),
+        defaultClass: () => defaultClasses(this.classes.values())[0],
+      },
+    });
+  }
+
+  host(name: string, runners: number, overrides?: Overrides<Host>): Stored<Host> {
+    const host = linuxHost({ metadata: { name, uid: `uid-${name}` }, status: { allocatable: { runners } } });
+    const object = stored(withOverrides(host, overrides));
+    this.binder.hostChanged(hostFacts(object, 'heard'));
+    return object;
+  }
+
+  runner(name: string, createdSecond = 0, overrides?: Overrides<Runner>): Stored<Runner> {
+    const creationTimestamp = new Date(createdSecond * 1000).toISOString();
+    const object = stored(
+      runner({
+        ...overrides,
+        metadata: { name, uid: `uid-${name}`, creationTimestamp, ...overrides?.metadata },
+      }),
+    );
+    this.binder.runnerChanged(object);
+    return object;
+  }
+
+  /** Names of the Runners that are matched now, each with its host. */
+  bindAll(now = 0): string[] {
+    const matches: string[] = [];
+    for (let match = this.binder.next(now); match !== undefined; match = this.binder.next(now)) {
+      matches.push(`${match.runner.metadata.name}@${match.host.name}`);
+    }
+    return matches;
+  }
+
+  message(name: string): string | undefined {
+    return this.binder.verdict(`uid-${name}`)?.message;
+  }
+}
+
+const asBound = (object: Stored<Runner>, host: Host): Stored<Runner> => ({
+  ...object,
+  metadata: { ...object.metadata, finalizers: [finalizerName(host.metadata.name, 1)] },
+  spec: { ...object.spec, binding: binding(host) },
+});
+
+describe('binding', () => {
+  let world: World;
+  beforeEach(() => {
+    world = new World();
+  });
+
+  test('is oldest first, then by UID', () => {
+    world.runner('young', 20);
+    world.runner('old-b', 10);
+    world.runner('old-a', 10);
+    world.host('h', 1000);
+    expect(world.bindAll()).toEqual(['old-a@h', 'old-b@h', 'young@h']);
+  });
+
+  test('counts a match at once, and again no more than once when the object shows it', () => {
+    const host = world.host('h', 3);
+    const runners = [1, 2, 3, 4].map((second) => world.runner(`r${second}`, second));
+    expect(world.bindAll()).toEqual(['r1@h', 'r2@h', 'r3@h']);
+    for (const object of runners.slice(0, 3)) world.binder.runnerChanged(asBound(object, host));
+    expect(world.bindAll()).toEqual([]);
+    expect(world.message('r4')).toBe('1 host: 1 full');
+  });
+
+  test('does not take up a matched Runner again when an older event of it comes late', () => {
+    world.host('h', 3);
+    const object = world.runner('r', 1);
+    expect(world.bindAll()).toEqual(['r@h']);
+    world.binder.runnerChanged(object);
+    expect(world.bindAll()).toEqual([]);
+  });
+
+  test('offers a freed slot to the oldest, when the finalizer is gone and not before', () => {
+    const host = world.host('h', 1);
+    const first = world.runner('first', 1);
+    expect(world.bindAll()).toEqual(['first@h']);
+    world.runner('third', 3);
+    world.runner('second', 2);
+    const bound = asBound(first, host);
+    world.binder.runnerChanged(bound);
+    const over = { ...bound, status: { observedGeneration: 2, phase: 'Finished' as const } };
+    world.binder.runnerChanged(over);
+    expect(world.bindAll()).toEqual([]);
+    world.binder.runnerChanged({ ...over, metadata: { ...over.metadata, finalizers: [] } });
+    expect(world.bindAll()).toEqual(['second@h']);
+  });
+
+  test('an old Runner that does not fit blocks no younger one that does', () => {
+    world.classes.set('huge', runnerClass({ metadata: { name: 'huge' }, spec: { memory: '512Gi' } }));
+    world.host('h', 1000);
+    world.runner('huge', 1, { spec: { className: 'huge' } });
+    world.runner('small', 2);
+    expect(world.bindAll()).toEqual(['small@h']);
+    expect(world.message('huge')).toBe('1 host: 1 too small for class huge');
+  });
+
+  test.each([
+    ['that is dying', { metadata: { deletionTimestamp: '2026-01-01T00:00:00Z' } }],
+    ['that is over', { status: { phase: 'Error' as const } }],
+  ])('leaves out a Runner %s', (_what, overrides: Overrides<Runner>) => {
+    world.host('h', 3);
+    world.runner('r', 1, overrides);
+    expect(world.bindAll()).toEqual([]);
+  });
+
+  test('forgets a Runner that vanished while it waited', () => {
+    world.runner('r', 1);
+    world.binder.runnerGone('uid-r');
+    world.host('h', 3);
+    expect(world.bindAll()).toEqual([]);
+    expect(world.binder.waiting).toBe(0);
+  });
+});
+
+describe('a Runner that waits is bound when', () => {
+  let world: World;
+  beforeEach(() => {
+    world = new World();
+  });
+
+  test('its template appears', () => {
+    world.host('h', 3, {
+      status: {
+        templates: [
+          {
+            ...template({}).spec.source.bundle,
+            digest: `sha256:${'1'.repeat(64)}`,
+            name: 'late',
+            os: 'linux',
+            arch: 'amd64',
+          },
+        ],
+      },
+    });
+    world.runner('r', 1, { spec: { templateName: 'late' } });
+    expect(world.bindAll()).toEqual([]);
+    expect(world.binder.verdict('uid-r')).toEqual({
+      reason: 'TemplateNotFound',
+      message: 'Template late does not exist',
+    });
+    world.templates.set(
+      'late',
+      template({ metadata: { name: 'late' }, spec: { source: { bundle: { name: 'late' } } } }),
+    );
+    world.binder.templateChanged('late');
+    expect(world.bindAll()).toEqual(['r@h']);
+  });
+
+  test('its class appears', () => {
+    world.host('h', 3);
+    world.runner('r', 1, { spec: { className: 'late' } });
+    expect(world.bindAll()).toEqual([]);
+    const late = runnerClass({ metadata: { name: 'late' } });
+    world.classes.set('late', late);
+    world.binder.classChanged(late);
+    expect(world.bindAll()).toEqual(['r@h']);
+  });
+
+  test('a default class appears', () => {
+    world.host('h', 3);
+    world.runner('r', 1, { spec: { className: undefined } });
+    expect(world.bindAll()).toEqual([]);
+    expect(world.message('r')).toContain('no className and no default class');
+    const late = defaultRunnerClass({ metadata: { name: 'late' } });
+    world.classes.set('late', late);
+    world.binder.classChanged(late);
+    expect(world.bindAll()).toEqual(['r@h']);
+  });
+
+  test('a host gets the label, is uncordoned, or becomes ready', () => {
+    world.host('h', 3, { spec: { unschedulable: true } });
+    world.runner('r', 1, { spec: { hostSelector: { zone: 'a' } } });
+    expect(world.bindAll()).toEqual([]);
+    world.host('h', 3, { spec: { unschedulable: true }, metadata: { labels: { zone: 'a' } } });
+    expect(world.bindAll()).toEqual([]);
+    world.host('h', 3, { metadata: { labels: { zone: 'a' } } });
+    expect(world.bindAll()).toEqual(['r@h']);
+  });
+
+  test('a match came to nothing and it is let try again', () => {
+    world.host('h', 1);
+    const object = world.runner('r', 1);
+    expect(world.bindAll()).toEqual(['r@h']);
+    world.binder.release('uid-r', { reason: 'BindingRefused', message: 'no' });
+    expect(world.bindAll(), 'not before it is let').toEqual([]);
+    expect(world.message('r')).toBe('no');
+    world.binder.retry('uid-r', object);
+    expect(world.bindAll()).toEqual(['r@h']);
+  });
+});
+
+describe('what is said of Runners that wait', () => {
+  const told = (world: World): string[] =>
+    world.binder.takeReworded().map(({ metadata }) => `${metadata.name}: ${world.message(metadata.name)}`);
+
+  test('is told once, to each, and again only when it reads differently', () => {
+    const world = new World();
+    world.runner('a', 1);
+    world.runner('b', 2);
+    world.bindAll(0);
+    expect(told(world)).toEqual(['a: there are no hosts', 'b: there are no hosts']);
+    world.runner('c', 3);
+    world.bindAll(1);
+    expect(told(world)).toEqual(['c: there are no hosts']);
+    world.bindAll(2);
+    expect(told(world)).toEqual([]);
+  });
+
+  test('is judged anew at most once in a while', () => {
+    const world = new World();
+    world.runner('a', 1);
+    world.bindAll(0);
+    told(world);
+    world.host('h', 3, { spec: { unschedulable: true } });
+    expect(world.binder.rejudge(1_000)).toBe(29_000);
+    expect(told(world)).toEqual([]);
+    expect(world.binder.rejudge(30_000)).toBeUndefined();
+    expect(told(world)).toEqual(['a: 1 host: 1 cordoned']);
+    world.binder.hostGone({ kind: 'LinuxHost', name: 'h' });
+    expect(world.binder.rejudge(70_000)).toBeUndefined();
+    expect(told(world)).toEqual(['a: there are no hosts']);
+    expect(world.binder.rejudge(200_000)).toBeUndefined();
+  });
+
+  test('is up to date for a Runner that is new', () => {
+    const world = new World();
+    world.runner('a', 1);
+    world.bindAll(0);
+    world.host('h', 3, { spec: { unschedulable: true } });
+    world.bindAll(1_000);
+    world.runner('b', 2);
+    world.binder.rejudge(2_000);
+    expect(world.message('b')).toBe('1 host: 1 cordoned');
+  });
+});
+
+type Step =
+  | { do: 'create'; className: string; zone: string | undefined; second: number }
+  | { do: 'finish' | 'delete' | 'see' | 'seeOld'; at: number }
+  | { do: 'write'; succeeds: boolean }
+  | { do: 'host'; name: string; runners: number; cordoned: boolean; zone: string }
+  | { do: 'removeHost'; name: string };
+
+const hostName = fc.constantFrom('h1', 'h2', 'h3');
+const zone = fc.constantFrom('a', 'b');
+const steps: fc.Arbitrary<Step[]> = fc.array(
+  fc.oneof(
+    {
+      weight: 4,
+      arbitrary: fc.record({
+        do: fc.constant('create' as const),
+        className: fc.constantFrom('small', 'large'),
+        zone: fc.option(zone, { nil: undefined }),
+        second: fc.nat(5),
+      }),
+    },
+    {
+      weight: 4,
+      arbitrary: fc.record({
+        do: fc.constantFrom('finish' as const, 'delete' as const, 'see' as const, 'seeOld' as const),
+        at: fc.nat(30),
+      }),
+    },
+    { weight: 4, arbitrary: fc.record({ do: fc.constant('write' as const), succeeds: fc.boolean() }) },
+    {
+      weight: 2,
+      arbitrary: fc.record({
+        do: fc.constant('host' as const),
+        name: hostName,
+        runners: fc.integer({ min: 1, max: 3 }),
+        cordoned: fc.boolean(),
+        zone,
+      }),
+    },
+    { weight: 1, arbitrary: fc.record({ do: fc.constant('removeHost' as const), name: hostName }) },
+  ),
+  { maxLength: 80 },
+);
+
+/**
+ * The API server's truth beside a binder that hears of it late: writes are answered after other events, and
+ * events of an object come late, twice or out of date.
+ */
+class Model {
+  readonly world = new World();
+  readonly hosts = new Map<string, Stored<Host>>();
+  /** Most that each host was ever said to take while its name was in use. */
+  readonly limits = new Map<string, number>();
+  readonly truth: { object: Stored<Runner>; history: Stored<Runner>[]; gone: boolean }[] = [];
+  readonly sent: { index: number; bound: Stored<Runner> }[] = [];
+  now = 0;
+
+  constructor() {
+    this.world.classes.set('large', runnerClass({ metadata: { name: 'large' }, spec: { memory: '16Gi' } }));
+  }
+
+  step(step: Step): void {
+    this.now += 1;
+    switch (step.do) {
+      case 'create':
+        this.create(step.className, step.zone, step.second);
+        break;
+      case 'write':
+        this.answer(step.succeeds);
+        break;
+      case 'host':
+        this.setHost(step);
+        break;
+      case 'removeHost':
+        if (this.hosts.delete(step.name)) this.world.binder.hostGone({ kind: 'LinuxHost', name: step.name });
+        break;
+      default:
+        this.touch(step.do, step.at);
+    }
+    this.pump();
+  }
+
+  create(className: string, inZone: string | undefined, second: number): void {
+    const object = this.world.runner(`r${this.truth.length}`, second, {
+      spec: { className, hostSelector: inZone === undefined ? undefined : { zone: inZone } },
+    });
+    this.truth.push({ object, history: [object], gone: false });
+  }
+
+  setHost({ name, runners, cordoned, zone }: Extract<Step, { do: 'host' }>): void {
+    const overrides = { metadata: { labels: { zone } }, spec: { unschedulable: cordoned } };
+    this.hosts.set(name, this.world.host(name, runners, overrides));
+    this.limits.set(name, Math.max(this.limits.get(name) ?? 0, runners));
+  }
+
+  touch(what: 'finish' | 'delete' | 'see' | 'seeOld', at: number): void {
+    const entry = this.truth[at];
+    if (entry === undefined || entry.gone) return;
+    if (what === 'see') this.world.binder.runnerChanged(entry.object);
+    if (what === 'seeOld') {
+      const old = entry.history.at(-2);
+      if (old !== undefined && isPending(old)) this.world.binder.runnerChanged(old);
+    }
+    if (what === 'finish' && entry.object.spec.binding !== undefined) {
+      const { object } = entry;
+      this.become(at, {
+        ...object,
+        metadata: { ...object.metadata, finalizers: [] },
+        status: { observedGeneration: 2, phase: 'Finished' },
+      });
+    }
+    if (what === 'delete' && (entry.object.metadata.finalizers ?? []).length === 0) {
+      entry.gone = true;
+      this.world.binder.runnerGone(entry.object.metadata.uid);
+    }
+  }
+
+  become(index: number, object: Stored<Runner>): void {
+    const entry = this.truth[index];
+    if (entry === undefined) return;
+    entry.object = object;
+    entry.history.push(object);
+    this.world.binder.runnerChanged(object);
+  }
+
+  /** The oldest write in flight is answered. */
+  answer(succeeds: boolean): void {
+    const write = this.sent.shift();
+    if (write === undefined) return;
+    const entry = this.truth[write.index];
+    const { uid } = write.bound.metadata;
+    if (entry === undefined || entry.gone || !succeeds) {
+      this.world.binder.release(uid);
+      this.world.binder.retry(uid, entry?.gone ? undefined : entry?.object);
+      return;
+    }
+    entry.object = write.bound;
+    entry.history.push(write.bound);
+  }
+
+  pump(): void {
+    for (
+      let match = this.world.binder.next(this.now);
+      match !== undefined;
+      match = this.world.binder.next(this.now)
+    ) {
+      const { runner: object } = match;
+      const index = this.truth.findIndex((entry) => entry.object.metadata.uid === object.metadata.uid);
+      const host = this.hosts.get(match.host.name);
+      if (host === undefined) throw new Error(`matched with ${match.host.name}, which is not there`);
+      const resources = {
+        cpu: match.demand.amounts.cpu,
+        memory: String(match.demand.amounts.memoryBytes),
+        disk: '20Gi',
+      };
+      const bound = asBound(object, host);
+      this.sent.push({
+        index,
+        bound: { ...bound, spec: { ...bound.spec, binding: binding(host, { resources }) } },
+      });
+    }
+  }
+
+  /** What the host really holds, writes in flight included. */
+  held(name: string): { runners: number; memoryBytes: number } {
+    const objects = this.truth.filter((entry) => !entry.gone).map((entry) => entry.object);
+    const uids = new Set(
+      objects.filter((object) => claimsOf(object).length > 0).map((object) => object.metadata.uid),
+    );
+    const coming = this.sent.map(({ bound }) => bound).filter((bound) => !uids.has(bound.metadata.uid));
+    const claims = [...objects, ...coming].flatMap(claimsOf).filter((claim) => claim.hostName === name);
+    return {
+      runners: claims.length,
+      memoryBytes: claims.reduce((sum, claim) => sum + claim.amounts.memoryBytes, 0),
+    };
+  }
+}
+
+describe('properties, with answers and events that come late', () => {
+  test('no host is ever overfilled', () => {
+    fc.assert(
+      fc.property(steps, (sequence) => {
+        const model = new Model();
+        for (const step of sequence) {
+          model.step(step);
+          for (const [name, limit] of model.limits) {
+            const { runners, memoryBytes } = model.held(name);
+            expect(runners).toBeLessThanOrEqual(limit);
+            expect(memoryBytes).toBeLessThanOrEqual(30 * 2 ** 30);
+          }
+        }
+      }),
+      { numRuns: 300 },
+    );
+  });
+
+  test('when nothing is in flight, whoever still waits fits nowhere and says why', () => {
+    fc.assert(
+      fc.property(steps, (sequence) => {
+        const model = new Model();
+        for (const step of sequence) model.step(step);
+        while (model.sent.length > 0) {
+          model.answer(true);
+          model.pump();
+        }
+        for (const { object, gone } of model.truth) {
+          if (gone || !isPending(object)) continue;
+          const { uid } = object.metadata;
+          expect(model.world.binder.verdict(uid)?.reason).toBe('NoHostFits');
+          for (const host of model.hosts.values()) expect(fits(model, object, host)).toBe(false);
+        }
+      }),
+      { numRuns: 300 },
+    );
+  });
+});
+
+function fits(model: Model, object: Stored<Runner>, host: Stored<Host>): boolean {
+  const { runners, memoryBytes } = model.held(host.metadata.name);
+  const demand = {
+    guest: { os: 'linux', arch: 'amd64' } as const,
+    bundle: template().spec.source.bundle,
+    amounts: {
+      cpu: 2,
+      memoryBytes: object.spec.className === 'large' ? 16 * 2 ** 30 : 4 * 2 ** 30,
+      diskBytes: 20 * 2 ** 30,
+    },
+    selector: object.spec.hostSelector ?? {},
+  };
+  const used = { ...NO_USAGE, runners, memoryBytes, cpu: 2 * runners, diskBytes: 20 * 2 ** 30 * runners };
+  return misfit(demand, hostFacts(host, 'heard'), used) === undefined;
+}
