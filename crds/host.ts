@@ -98,6 +98,9 @@ export const HOST_RULES: readonly CelRule[] = [
 export const HOST_KINDS = ['MacHost', 'LinuxHost'] as const;
 export type HostKind = (typeof HOST_KINDS)[number];
 
+/** Stands on a host object until its daemon has destroyed all VMs of it, or is known to be dead. */
+export const HOST_FINALIZER = 'host.shoesvz.dev/daemon';
+
 /** One machine that runs VMs. */
 export interface Host {
   apiVersion: typeof API_VERSION;
