@@ -1,51 +1,27 @@
-import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join, relative } from 'node:path';
-import { parseArgs } from 'node:util';
-import { stringify } from 'yaml';
-import { customResourceDefinition } from './custom-resource-definition.ts';
-import { manifestSchema } from './json-schema.ts';
-import { KINDS } from './kinds.ts';
+import { generatedFiles, staleFiles, writeFiles } from './generated-files.ts';
 
+const USAGE = 'usage: node crds/generate.ts [--check]';
 const DIRECTORY = join(import.meta.dirname, 'generated');
-const HEADER = '# Generated from crds/*.ts by `npm run generate`. Do not edit.\n';
 
-/** Every generated file: name → content. */
-function generatedFiles(): Map<string, string> {
-  const files = new Map<string, string>();
-  for (const kind of KINDS) {
-    const definition = stringify(customResourceDefinition(kind), { lineWidth: 110, version: '1.1' });
-    files.set(`${kind.resource.plural}.yaml`, HEADER + definition);
-    files.set(`${kind.singular}.schema.json`, `${JSON.stringify(manifestSchema(kind), null, 2)}\n`);
+/** Writes the generated files, or with `--check` only says which are stale. Returns the exit code. */
+async function main(args: string[]): Promise<number> {
+  const check = args[0] === '--check';
+  if (args.length > (check ? 1 : 0)) {
+    process.stderr.write(`${args.at(check ? 1 : 0)}: unknown argument; ${USAGE}\n`);
+    return 2;
   }
-  return files;
-}
-
-async function writeAll(files: ReadonlyMap<string, string>): Promise<void> {
-  await mkdir(DIRECTORY, { recursive: true });
-  for (const [name, content] of files) await writeFile(join(DIRECTORY, name), content);
-  for (const name of await readdir(DIRECTORY)) if (!files.has(name)) await rm(join(DIRECTORY, name));
-}
-
-/** Names of the files on disk that are not what would be written: changed, missing or left over. */
-async function staleFiles(files: ReadonlyMap<string, string>): Promise<string[]> {
-  const present = await readdir(DIRECTORY).catch(() => []);
-  const stale = present.filter((name) => !files.has(name));
-  for (const [name, content] of files) {
-    const onDisk = await readFile(join(DIRECTORY, name), 'utf8').catch(() => undefined);
-    if (onDisk !== content) stale.push(name);
+  const files = generatedFiles();
+  if (!check) {
+    await writeFiles(DIRECTORY, files);
+    return 0;
   }
-  return stale.sort();
-}
-
-const { values } = parseArgs({ options: { check: { type: 'boolean', default: false } } });
-const files = generatedFiles();
-if (values.check) {
-  const stale = await staleFiles(files);
+  const stale = await staleFiles(DIRECTORY, files);
   for (const name of stale) {
     const path = relative(process.cwd(), join(DIRECTORY, name));
-    process.stderr.write(`${path} is not what the schemas in crds/ say: run "npm run generate"\n`);
+    process.stderr.write(`${path} is not what the schemas in crds/ say; run: npm run generate\n`);
   }
-  if (stale.length > 0) process.exitCode = 1;
-} else {
-  await writeAll(files);
+  return stale.length > 0 ? 1 : 0;
 }
+
+process.exitCode = await main(process.argv.slice(2));

@@ -26,7 +26,7 @@ export const HostSpec = z
 export type HostSpec = z.infer<typeof HostSpec>;
 
 const HostResources = z.object({
-  cpu: Count.describe('CPUs.'),
+  cpu: Count.describe('Number of CPUs: of the machine in capacity, virtual ones in allocatable.'),
   memory: Quantity.describe('Memory, in bytes or with a unit (Mi, Gi).'),
   disk: Quantity.describe('Room on the volume of the host root, in bytes or with a unit (Mi, Gi).'),
   runners: Count.describe('Runners at once.'),

@@ -278,7 +278,7 @@ const host = (
 const runnerClass: KindDefinition = {
   resource: RUNNER_CLASSES,
   singular: 'runnerclass',
-  shortNames: ['rc'],
+  shortNames: ['rnc'],
   description: `A size of virtual machine. The class annotated ${DEFAULT_CLASS_ANNOTATION}: "true" is given to Runners that name none; of two, the newest.`,
   spec: RunnerClassSpec,
   columns: [
