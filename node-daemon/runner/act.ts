@@ -1,0 +1,208 @@
+import { finalizerName } from '../../crds/meta.ts';
+import type { Runner, RunnerStatus } from '../../crds/runner.ts';
+import type { Stored } from '../../kube/object.ts';
+import type { BundlePaths } from '../vm/driver.ts';
+import type { Action, Decision } from './decide.ts';
+import type { ReadyReason } from './facts.ts';
+import type { Guest } from './login.ts';
+import type { Observation } from './observe.ts';
+import type { RunnerPorts } from './ports.ts';
+import type { VmSession } from './session.ts';
+import { timeoutsOf } from './timeouts.ts';
+
+/** What acting changed outside of the sessions, which tell of their own changes. */
+export interface Acted {
+  /** What the API server holds now, where it was written. */
+  readonly stored?: Stored<Runner> | undefined;
+  /** Something durable changed: what is true now calls for another look. */
+  readonly again: boolean;
+  /** Bundles that are no more, whose sessions are spent. */
+  readonly dropped: readonly BundlePaths[];
+}
+
+/**
+ * Carries a decision out: its actions in order, then the one status write. Each action is idempotent. Throws
+ * at the first that fails; what follows waits for the next pass.
+ */
+export async function act(
+  ports: RunnerPorts,
+  sessionOf: (paths: BundlePaths) => VmSession,
+  observation: Observation,
+  decision: Decision,
+): Promise<Acted> {
+  const dropped: BundlePaths[] = [];
+  let stored: Stored<Runner> | undefined;
+  let again = false;
+  for (const action of decision.actions) {
+    const done = await carryOut(ports, sessionOf, observation, action);
+    stored = done.stored ?? stored;
+    again ||= done.again;
+    if (done.dropped !== undefined) dropped.push(done.dropped);
+  }
+  if (decision.status !== undefined) stored = await writeStatus(ports, observation, decision.status);
+  return { stored, again, dropped };
+}
+
+interface Done {
+  readonly again: boolean;
+  readonly stored?: Stored<Runner> | undefined;
+  readonly dropped?: BundlePaths;
+}
+
+const WORKING: Done = { again: false };
+const RECORDED: Done = { again: true };
+
+async function carryOut(
+  ports: RunnerPorts,
+  sessionOf: (paths: BundlePaths) => VmSession,
+  observation: Observation,
+  action: Action,
+): Promise<Done> {
+  const { bundles } = ports.backend;
+  const { session } = observation;
+  const { paths } = session;
+  const now = ports.clock.now();
+  switch (action.do) {
+    case 'launch':
+      session.launch(runnerOf(observation));
+      return WORKING;
+    case 'recordStart':
+      await bundles.update(paths, { startReturnedAt: now });
+      return RECORDED;
+    case 'awaitSsh':
+      awaitSsh(ports, observation);
+      return WORKING;
+    case 'reconnect':
+      session.reconnect(guestOf(observation));
+      return WORKING;
+    case 'startScript':
+      session.startScript(runnerOf(observation), () => recordScript(ports, paths));
+      return WORKING;
+    case 'observeScript':
+      session.observeScript();
+      return WORKING;
+    case 'watchScript':
+      session.watchScript();
+      return WORKING;
+    case 'recordReady':
+      await bundles.update(paths, { ready: readyRecord(observation, action.reason, now) });
+      return RECORDED;
+    case 'recordOutcome':
+      await bundles.update(paths, { outcome: action.outcome });
+      ports.log.info({ reason: action.outcome.reason, message: action.outcome.message }, 'runner is over');
+      return RECORDED;
+    case 'purge':
+      await markTearingDown(ports, observation, now);
+      session.purge();
+      return WORKING;
+    case 'purgeStray':
+      sessionOf(bundles.paths(paths.uid, action.attempt)).purge();
+      return WORKING;
+    case 'removeFinalizer':
+      return await removeFinalizer(ports, observation, action.attempt);
+    case 'dropStray':
+      return await dropTombstone(ports, observation, bundles.paths(paths.uid, action.attempt));
+    case 'dropTombstone':
+      return await dropTombstone(ports, observation, paths);
+  }
+}
+
+/** A purge that a crash interrupts is known for one afterwards. */
+async function markTearingDown(ports: RunnerPorts, observation: Observation, now: number): Promise<void> {
+  if (observation.metadata === undefined || observation.metadata.tearingDownAt !== undefined) return;
+  await ports.backend.bundles.update(observation.session.paths, { tearingDownAt: now });
+}
+
+/** Where a finalizer was let go of just before, the informer's object is stale: its own event comes next. */
+async function dropTombstone(ports: RunnerPorts, { facts }: Observation, paths: BundlePaths): Promise<Done> {
+  await ports.backend.bundles.removeTombstone(paths);
+  return { again: facts.heldAttempts.length === 0, dropped: paths };
+}
+
+async function recordScript(ports: RunnerPorts, paths: BundlePaths): Promise<void> {
+  await ports.backend.bundles.update(paths, { scriptStartedAt: ports.clock.now() });
+}
+
+/** A script that was over before it was looked at is ready since then, not since now. */
+function readyRecord(
+  { session }: Observation,
+  reason: ReadyReason,
+  now: number,
+): { at: number; reason: ReadyReason } {
+  const { script } = session.facts;
+  return { at: script.state === 'exited' ? script.at : now, reason };
+}
+
+function awaitSsh(ports: RunnerPorts, observation: Observation): void {
+  const { session } = observation;
+  const runner = runnerOf(observation);
+  const guest = guestOf(observation);
+  const limitMs = timeoutsOf(runner.spec).bootMs;
+  const elapsedMs = ports.clock.now() - (observation.facts.bundle?.startedAt ?? ports.clock.now());
+  session.awaitSsh(guest, {
+    timeoutMs: Math.max(1, limitMs - elapsedMs),
+    keep: runner.spec.setupScript !== undefined,
+    onReady: async ({ hostKey }) => {
+      const known = { ...guest.guest, hostKey, rotated: !guest.guest.agent };
+      await ports.backend.bundles.update(session.paths, { sshReadyAt: ports.clock.now(), guest: known });
+    },
+  });
+}
+
+async function removeFinalizer(ports: RunnerPorts, observation: Observation, attempt: number): Promise<Done> {
+  const { runner } = observation.facts;
+  if (runner.is !== 'bound' && runner.is !== 'elsewhere') throw new Error('there is no Runner to let go of');
+  const stored = await ports.api.removeFinalizer(runner.runner, finalizerName(ports.host.name, attempt));
+  return { again: stored !== undefined, stored };
+}
+
+/** The one write of a pass. With it the gate is passed where the status says so for the first time. */
+async function writeStatus(
+  ports: RunnerPorts,
+  observation: Observation,
+  status: RunnerStatus,
+): Promise<Stored<Runner>> {
+  const runner = runnerOf(observation);
+  const before = runner.status;
+  if (status.scriptAttempt !== undefined && status.scriptAttempt !== before?.scriptAttempt) {
+    observation.session.passGate();
+  }
+  const stored = await ports.api.writeStatus(runner, status);
+  tell(ports, stored, before, status);
+  return stored;
+}
+
+function tell(
+  ports: RunnerPorts,
+  runner: Stored<Runner>,
+  before: RunnerStatus | undefined,
+  after: RunnerStatus,
+): void {
+  const became = (type: string) => {
+    const isTrue = (status: RunnerStatus | undefined) =>
+      status?.conditions?.find((condition) => condition.type === type && condition.status === 'True');
+    return isTrue(before) === undefined ? isTrue(after) : undefined;
+  };
+  if (became('SSHReady') !== undefined) {
+    const { cloneMs, bootToSshMs } = after.timings ?? {};
+    ports.events.normal(
+      runner,
+      'SSHReady',
+      `SSH answers on ${ports.host.name} (clone ${cloneMs} ms, boot ${bootToSshMs} ms)`,
+    );
+  }
+  const stalled = became('Stalled');
+  if (stalled !== undefined) ports.events.warning(runner, stalled.reason, stalled.message);
+}
+
+function runnerOf({ facts }: Observation): Stored<Runner> {
+  if (facts.runner.is === 'bound') return facts.runner.runner;
+  throw new Error('decided upon a Runner that is not bound here');
+}
+
+function guestOf({ session, metadata }: Observation): Guest {
+  if (metadata?.prepared === undefined || metadata.guest === undefined) {
+    throw new Error('decided upon a bundle that is not prepared');
+  }
+  return { paths: session.paths, prepared: metadata.prepared, guest: metadata.guest };
+}

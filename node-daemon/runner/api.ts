@@ -1,0 +1,53 @@
+import { RUNNERS, TEMPLATES } from '../../crds/resources.ts';
+import type { Runner } from '../../crds/runner.ts';
+import type { KubeClient } from '../../kube/client.ts';
+import { isNotFound } from '../../kube/errors.ts';
+import type { KubeObject, ResourceType, Stored } from '../../kube/object.ts';
+import { writeStatus } from '../../kube/status.ts';
+import type { RunnerApi } from './ports.ts';
+
+interface Secret extends KubeObject {
+  readonly kind: 'Secret';
+  readonly data?: Readonly<Record<string, string>>;
+}
+
+const SECRETS: ResourceType<Secret> = {
+  group: '',
+  version: 'v1',
+  plural: 'secrets',
+  kind: 'Secret',
+  namespaced: true,
+};
+
+/** {@link RunnerApi} over the API server. */
+export function runnerApi(client: KubeClient): RunnerApi {
+  const runners = client.resources(RUNNERS);
+  const templates = client.resources(TEMPLATES);
+  const secrets = client.resources(SECRETS);
+  return {
+    get: (ref) => runners.get(ref),
+    template: (name) => templates.get({ name }),
+    writeStatus: async (runner, status) => (await writeStatus<Runner>(runners, runner, status)).object,
+    removeFinalizer: async (runner, finalizer) => {
+      const { namespace, name, resourceVersion } = runner.metadata;
+      const finalizers = (runner.metadata.finalizers ?? []).filter((one) => one !== finalizer);
+      try {
+        const stored = await runners.patch({ namespace, name }, resourceVersion, {
+          metadata: { finalizers },
+        });
+        return isGoing(stored) ? undefined : stored;
+      } catch (error) {
+        if (isNotFound(error)) return undefined;
+        throw error;
+      }
+    },
+    readSecret: async (namespace, name, key) => {
+      const value = (await secrets.get({ namespace, name }))?.data?.[key];
+      return value === undefined ? undefined : Buffer.from(value, 'base64').toString('utf8');
+    },
+  };
+}
+
+/** The answer to the patch that removes the last finalizer of a deleted object shows it as it was, gone by now. */
+const isGoing = (runner: Stored<Runner>): boolean =>
+  runner.metadata.deletionTimestamp !== undefined && (runner.metadata.finalizers ?? []).length === 0;

@@ -1,0 +1,104 @@
+import type { Runner } from '../../crds/runner.ts';
+import type { Informer } from '../../kube/informer.ts';
+import type { Stored } from '../../kube/object.ts';
+import { WorkQueue } from '../../kube/queue.ts';
+import type { BundlePaths } from '../vm/driver.ts';
+import { act } from './act.ts';
+import { decide } from './decide.ts';
+import { observe } from './observe.ts';
+import type { RunnerPorts } from './ports.ts';
+import { VmSession } from './session.ts';
+
+/** Name of the informer's index by UID. */
+export const BY_UID = 'uid';
+
+/** Runners reconciled at once. Reconciles are short: all that takes long is a session's work. */
+const CONCURRENCY = 8;
+
+export interface RunnerControllerOptions {
+  readonly ports: RunnerPorts;
+  /** Runners bound to this host by name, indexed by {@link BY_UID}. */
+  readonly informer: Informer<Runner>;
+  /** Called after each pass that may have changed what others are told. */
+  readonly onChange?: (() => void) | undefined;
+}
+
+/** Reconciles the Runners of one host: keyed by UID, driven by the informer, by VMs, guests and bundles. */
+export class RunnerController {
+  readonly #ports: RunnerPorts;
+  readonly #informer: Informer<Runner>;
+  readonly #onChange: () => void;
+  readonly #sessions = new Map<string, VmSession>();
+  readonly #queue: WorkQueue<string>;
+
+  constructor({ ports, informer, onChange }: RunnerControllerOptions) {
+    this.#ports = ports;
+    this.#informer = informer;
+    this.#onChange = onChange ?? (() => {});
+    this.#queue = new WorkQueue<string>({
+      name: 'runner',
+      clock: ports.clock,
+      concurrency: CONCURRENCY,
+      reconcile: (uid) => this.#reconcile(uid),
+      onError: (uid, error) =>
+        ports.log.warn({ err: error, runnerUid: uid }, 'reconcile failed; it will be tried again'),
+    });
+  }
+
+  /**
+   * Begins once the informer has synced. Bundles that no Runner of the informer accounts for are looked
+   * into as well: lines 4 and 11 of the binding protocol.
+   */
+  async start(): Promise<void> {
+    const enqueue = (runner: Stored<Runner>): void => this.#queue.add(runner.metadata.uid);
+    this.#informer.on({ added: enqueue, updated: (_, runner) => enqueue(runner), deleted: enqueue });
+    await this.#informer.synced;
+    this.wakeAll();
+    const { bundles, unknown } = await this.#ports.backend.bundles.list();
+    for (const { uid } of bundles) this.#queue.add(uid);
+    for (const name of unknown) this.#ports.log.warn({ name }, 'not a bundle: left alone');
+    this.#queue.start();
+  }
+
+  /** The host changed: Lease, templates or its object. */
+  wakeAll(): void {
+    for (const runner of this.#informer.list()) this.#queue.add(runner.metadata.uid);
+    for (const session of this.#sessions.values()) this.#queue.add(session.paths.uid);
+  }
+
+  /** Nothing of any Runner is left on this host. */
+  async isEmpty(): Promise<boolean> {
+    return (await this.#ports.backend.bundles.list()).bundles.length === 0;
+  }
+
+  sessions(): readonly VmSession[] {
+    return [...this.#sessions.values()];
+  }
+
+  /** Stops reconciling and lets go of all VMs, which run on. */
+  async stop(): Promise<void> {
+    await this.#queue.shutdown();
+    await Promise.all(this.sessions().map((session) => session.stop()));
+  }
+
+  async #reconcile(uid: string): Promise<{ requeueAfterMs?: number | undefined }> {
+    const cached = this.#informer.by(BY_UID, uid)[0];
+    const observation = await observe(this.#ports, this.#sessionOf, uid, cached);
+    if (observation === undefined) return {};
+    const decision = decide(observation.facts);
+    const acted = await act(this.#ports, this.#sessionOf, observation, decision);
+    if (acted.stored !== undefined) this.#informer.learn(acted.stored);
+    for (const { dir } of acted.dropped) this.#sessions.delete(dir);
+    if (acted.again || acted.stored !== undefined) this.#queue.add(uid);
+    this.#onChange();
+    return { requeueAfterMs: decision.requeueAfterMs };
+  }
+
+  readonly #sessionOf = (paths: BundlePaths): VmSession => {
+    const known = this.#sessions.get(paths.dir);
+    if (known !== undefined) return known;
+    const session = new VmSession(this.#ports, paths, () => this.#queue.add(paths.uid));
+    this.#sessions.set(paths.dir, session);
+    return session;
+  };
+}

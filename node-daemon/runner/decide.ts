@@ -1,0 +1,213 @@
+import type { Runner, RunnerStatus } from '../../crds/runner.ts';
+import type { Stored } from '../../kube/object.ts';
+import type { BundleFacts, Outcome, ReadyReason, RunnerFacts } from './facts.ts';
+import { judge } from './judge.ts';
+import { desiredStatus, type StatusDecision } from './status.ts';
+
+/**
+ * One Runner on its host:
+ *
+ *    (no bundle) ──launch──► Preparing ──► Prepared ──► Started ──awaitSsh──► SSH-ready ──gate──► script
+ *         ▲                      │             │            │                     │               │
+ *         └── purge (half-made) ─┴─────────────┘            └───── judge(): an outcome ───────────┘
+ *                                                                         │
+ *                                  recordOutcome ► purge ► Purged ► status ► removeFinalizer ► dropTombstone
+ *
+ * A half-made bundle (a daemon died in Preparing or Prepared) is purged and launched again: its VM never
+ * ran. From Started on, nothing is ever tried twice.
+ */
+export type Action =
+  | { readonly do: 'launch' }
+  /** The process was found running although its start was not recorded. */
+  | { readonly do: 'recordStart' }
+  | { readonly do: 'awaitSsh' }
+  | { readonly do: 'reconnect' }
+  | { readonly do: 'startScript' }
+  | { readonly do: 'observeScript' }
+  | { readonly do: 'watchScript' }
+  | { readonly do: 'recordReady'; readonly reason: ReadyReason }
+  | { readonly do: 'recordOutcome'; readonly outcome: Outcome }
+  | { readonly do: 'purge' }
+  | { readonly do: 'purgeStray'; readonly attempt: number }
+  | { readonly do: 'dropStray'; readonly attempt: number }
+  | { readonly do: 'removeFinalizer'; readonly attempt: number }
+  | { readonly do: 'dropTombstone' };
+
+export interface Decision {
+  readonly actions: readonly Action[];
+  /** Absent: status is left as it is. */
+  readonly status?: RunnerStatus | undefined;
+  /** Time alone changes the decision then; every other change comes as an event. */
+  readonly requeueAfterMs?: number | undefined;
+}
+
+/** A Runner whose object could not be read is looked at again after this. */
+const UNKNOWN_RETRY_MS = 5_000;
+
+/** Pure: what is to be done now, from what is true now. */
+export function decide(facts: RunnerFacts): Decision {
+  switch (facts.runner.is) {
+    case 'unknown':
+      return { actions: [], requeueAfterMs: UNKNOWN_RETRY_MS };
+    case 'absent':
+    case 'elsewhere':
+      return unwanted(facts);
+    case 'bound':
+      return bound(facts, facts.runner.runner);
+  }
+}
+
+/** The Runner is gone or belongs to another host: nothing of it stays here, nor our hold on it. */
+function unwanted(facts: RunnerFacts): Decision {
+  if (remains(facts)) return { actions: destroy(facts) };
+  const letGo = facts.heldAttempts.map((attempt): Action => ({ do: 'removeFinalizer', attempt }));
+  return { actions: facts.bundle === undefined ? letGo : [...letGo, { do: 'dropTombstone' }] };
+}
+
+/** Whether anything of this UID is left on this host but a tombstone; what is not known counts as left. */
+const remains = (facts: RunnerFacts): boolean =>
+  facts.strays.length > 0 ||
+  (facts.bundle !== undefined && facts.bundle.stage !== 'Purged') ||
+  facts.vm !== 'absent';
+
+/** Destroying waits for a fresh Lease, and for what is already being destroyed. Strays go first. */
+function destroy(facts: RunnerFacts): Action[] {
+  if (!facts.leaseFresh || facts.session.purge.state === 'running') return [];
+  const stray = facts.strays[0];
+  if (stray === undefined) return [{ do: 'purge' }];
+  const { attempt } = stray;
+  if (stray.stage !== 'Purged') return [{ do: 'purgeStray', attempt }];
+  const held = facts.heldAttempts.includes(attempt);
+  return held
+    ? [
+        { do: 'removeFinalizer', attempt },
+        { do: 'dropStray', attempt },
+      ]
+    : [{ do: 'dropStray', attempt }];
+}
+
+function bound(facts: RunnerFacts, runner: Stored<Runner>): Decision {
+  if (facts.strays.length > 0) return { actions: destroy(facts) };
+  const phase = runner.status?.phase;
+  const isOver = phase === 'Finished' || phase === 'Error';
+  if (runner.metadata.deletionTimestamp !== undefined || isOver) return tearDown(facts, runner, isOver);
+  if (facts.bundle?.outcome !== undefined) return tearDown(facts, runner, false);
+  const verdict = judge(facts, runner);
+  if (verdict.outcome !== undefined) return conclude(facts, runner, verdict.outcome);
+  const actions = progress(facts, runner);
+  // What is being recorded belongs into the same write: the next pass, which follows at once, has it.
+  if (actions.some(isRecord)) return { actions };
+  const { status, dueAt } = desiredStatus(facts, runner);
+  return { actions, status, requeueAfterMs: earliest(facts.now, verdict.deadline, dueAt) };
+}
+
+const isRecord = (action: Action): boolean => action.do === 'recordReady' || action.do === 'recordStart';
+
+/** An outcome is on disk before anything is destroyed for it, so that a restart tells the same story. */
+function conclude(facts: RunnerFacts, runner: Stored<Runner>, outcome: Outcome): Decision {
+  if (facts.bundle !== undefined) return { actions: [{ do: 'recordOutcome', outcome }] };
+  if (remains(facts)) return { actions: destroy(facts) };
+  return { actions: [], status: desiredStatus(facts, runner, outcome).status };
+}
+
+/** Destroys what is left, then says how it ended, then lets go of the object: in that order. */
+function tearDown(facts: RunnerFacts, runner: Stored<Runner>, isOver: boolean): Decision {
+  if (remains(facts)) {
+    const { status, dueAt }: StatusDecision = isOver ? {} : desiredStatus(facts, runner);
+    return { actions: destroy(facts), status, requeueAfterMs: earliest(facts.now, dueAt) };
+  }
+  const outcome = facts.bundle?.outcome;
+  if (!isOver && outcome !== undefined && runner.metadata.deletionTimestamp === undefined) {
+    return { actions: [], status: desiredStatus(facts, runner, outcome).status };
+  }
+  const letGo = facts.heldAttempts.map((attempt): Action => ({ do: 'removeFinalizer', attempt }));
+  return { actions: facts.bundle === undefined ? letGo : [...letGo, { do: 'dropTombstone' }] };
+}
+
+/** The next steps of a Runner that goes on. */
+function progress(facts: RunnerFacts, runner: Stored<Runner>): Action[] {
+  const { bundle, session } = facts;
+  if (session.launch.state === 'running') return [];
+  if (bundle === undefined) return launch(facts);
+  switch (bundle.stage) {
+    case 'Preparing':
+    case 'Prepared':
+      return resumeLaunch(facts);
+    case 'Started':
+      return progressStarted(facts, runner, bundle);
+    case 'TearingDown':
+      return destroy(facts);
+    case 'Purged':
+      return [{ do: 'dropTombstone' }];
+  }
+}
+
+function launch(facts: RunnerFacts): Action[] {
+  if (!facts.leaseFresh || facts.vm === 'unknown') return [];
+  return facts.vm === 'absent' ? [{ do: 'launch' }] : destroy(facts);
+}
+
+function resumeLaunch(facts: RunnerFacts): Action[] {
+  if (facts.vm === 'unknown') return [];
+  return facts.vm === 'present' ? [{ do: 'recordStart' }] : destroy(facts);
+}
+
+function progressStarted(facts: RunnerFacts, runner: Stored<Runner>, bundle: BundleFacts): Action[] {
+  if (facts.vm !== 'present') return [];
+  const { ssh } = facts.session;
+  if (bundle.sshReadyAt === undefined) return ssh.state === 'idle' ? [{ do: 'awaitSsh' }] : [];
+  const actions: Action[] = [];
+  if (ssh.state === 'idle' && awaitsScript(facts, runner)) actions.push({ do: 'reconnect' });
+  if (ssh.state === 'connected') actions.push(...progressScript(facts, runner, bundle));
+  const ready = readiness(facts, runner);
+  if (bundle.readyAt === undefined && ready !== undefined) actions.push({ do: 'recordReady', reason: ready });
+  return actions;
+}
+
+/** Line 6, the gate: only the API server's own word that this attempt may run the script starts it. */
+function progressScript(facts: RunnerFacts, runner: Stored<Runner>, bundle: BundleFacts): Action[] {
+  const { script, gatePassedHere, scriptWatched } = facts.session;
+  if (runner.spec.setupScript === undefined) return [];
+  if (runner.status?.scriptAttempt !== bundle.attempt) return [];
+  switch (script.state) {
+    case 'unobserved':
+      return gatePassedHere ? startScript(facts) : [{ do: 'observeScript' }];
+    case 'absent':
+      return gatePassedHere ? startScript(facts) : [];
+    case 'running':
+      return scriptWatched ? [] : [{ do: 'watchScript' }];
+    case 'starting':
+    case 'incomplete':
+    case 'exited':
+    case 'vanished':
+      return [];
+  }
+}
+
+/** SSH is wanted only as long as the script has something left to tell. */
+function awaitsScript(facts: RunnerFacts, runner: Stored<Runner>): boolean {
+  const { state } = facts.session.script;
+  return (
+    runner.spec.setupScript !== undefined &&
+    state !== 'exited' &&
+    state !== 'vanished' &&
+    state !== 'incomplete'
+  );
+}
+
+const startScript = (facts: RunnerFacts): Action[] => (facts.leaseFresh ? [{ do: 'startScript' }] : []);
+
+/** Ready: the script exited 0, or the guest agent tells of a runner that takes jobs, whichever is first. */
+export function readiness(facts: RunnerFacts, runner: Runner): ReadyReason | undefined {
+  if (runner.spec.setupScript === undefined) return 'NoScript';
+  const { script, guest } = facts.session;
+  if (script.state === 'exited' && script.exitCode === 0) return 'ScriptSucceeded';
+  if (guest?.state === 'Idle' || guest?.state === 'Running') return 'RunnerRegistered';
+  return undefined;
+}
+
+/** The smallest positive delay to any of the moments; undefined where there is none. */
+function earliest(now: number, ...moments: readonly (number | undefined)[]): number | undefined {
+  const known = moments.filter((moment): moment is number => moment !== undefined);
+  return known.length === 0 ? undefined : Math.max(1, Math.min(...known) - now);
+}

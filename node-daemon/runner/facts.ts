@@ -1,0 +1,115 @@
+import type { Runner } from '../../crds/runner.ts';
+import type { GuestRunnerState } from '../../guest/protocol.ts';
+import type { Stored } from '../../kube/object.ts';
+import type { OutcomeReason, RuntimeMetadata } from '../vm/metadata.ts';
+
+/**
+ * What the API server says of a Runner UID. `elsewhere`: the object is there, but its binding is not to
+ * this host object. `unknown` is never taken for `absent`: nothing is made or destroyed on it.
+ */
+export type ObservedRunner =
+  | { readonly is: 'bound'; readonly runner: Stored<Runner> }
+  | { readonly is: 'elsewhere'; readonly runner: Stored<Runner> }
+  | { readonly is: 'absent' }
+  | { readonly is: 'unknown'; readonly why: string };
+
+/** Whether the VM's process was found. `unknown`: it may run, but does not answer. */
+export type ObservedVm = 'present' | 'absent' | 'unknown';
+
+/**
+ * How far a bundle came, by what is durable on disk.
+ * Preparing: the directory and its identity exist. Prepared: disks and seed are complete. Started: the
+ * driver's start returned. TearingDown: an outcome is recorded or the VM is unwanted. Purged: a tombstone.
+ */
+export type BundleStage = 'Preparing' | 'Prepared' | 'Started' | 'TearingDown' | 'Purged';
+
+/** How a Runner ended. Recorded in the bundle before anything is destroyed. */
+export interface Outcome {
+  readonly phase: 'Finished' | 'Error';
+  readonly reason: OutcomeReason;
+  readonly message: string;
+  readonly at: number;
+  readonly setup?:
+    | { readonly exitCode?: number | undefined; readonly outputTail?: string | undefined }
+    | undefined;
+}
+
+/** One bundle of this Runner UID, as its metadata tells. Times are epoch milliseconds. */
+export interface BundleFacts {
+  readonly attempt: number;
+  readonly hostUid: string;
+  readonly stage: BundleStage;
+  readonly cloneMs?: number | undefined;
+  readonly startedAt?: number | undefined;
+  readonly sshReadyAt?: number | undefined;
+  readonly hostKey?: string | undefined;
+  readonly scriptStartedAt?: number | undefined;
+  readonly readyAt?: number | undefined;
+  readonly readyReason?: ReadyReason | undefined;
+  readonly outcome?: Outcome | undefined;
+}
+
+export type ReadyReason = NonNullable<RuntimeMetadata['ready']>['reason'];
+
+/** What the guest's script directory told. `unobserved`: this daemon has not looked yet. */
+export type ScriptFacts =
+  | { readonly state: 'unobserved' }
+  /** Being read from its Secret, sent, or waiting for the next try. */
+  | { readonly state: 'starting'; readonly waitingFor?: string | undefined }
+  | { readonly state: 'absent' }
+  | { readonly state: 'incomplete' }
+  | { readonly state: 'running' }
+  | { readonly state: 'exited'; readonly exitCode: number; readonly outputTail: string; readonly at: number }
+  | { readonly state: 'vanished' };
+
+/** What this daemon process knows of the VM and is doing with it; lost when the daemon dies. */
+export interface SessionFacts {
+  readonly launch:
+    | { readonly state: 'idle' }
+    | { readonly state: 'running'; readonly since: number }
+    | { readonly state: 'failed'; readonly reason: OutcomeReason; readonly message: string };
+  readonly ssh:
+    | { readonly state: 'idle' }
+    | { readonly state: 'connecting' }
+    | { readonly state: 'connected' }
+    | { readonly state: 'refused'; readonly message: string };
+  readonly script: ScriptFacts;
+  readonly scriptWatched: boolean;
+  /** True where this very process passed the gate: only then may a script that left no trace be started. */
+  readonly gatePassedHere: boolean;
+  readonly guest?: { readonly state: GuestRunnerState; readonly ip: string } | undefined;
+  /** A purge that fails is tried again by itself, with back-off, and stays `running`. */
+  readonly purge: { readonly state: 'idle' } | { readonly state: 'running'; readonly since: number };
+}
+
+/** Everything that a decision rests on. */
+export interface RunnerFacts {
+  readonly now: number;
+  /** Line 13 of the binding protocol: without a fresh Lease no spawn, no gate, no destroying. */
+  readonly leaseFresh: boolean;
+  readonly host: {
+    readonly name: string;
+    readonly uid: string;
+    readonly state: 'live' | 'deleting' | 'vanished';
+  };
+  readonly runner: ObservedRunner;
+  /** The bundle of the bound attempt; of a Runner that is not bound here, its only bundle. */
+  readonly bundle?: BundleFacts | undefined;
+  /** Bundles of the same UID that are not it: other attempts, or made for another host object. */
+  readonly strays: readonly BundleFacts[];
+  /** Attempts whose finalizer of this host stands on the object. */
+  readonly heldAttempts: readonly number[];
+  readonly vm: ObservedVm;
+  readonly session: SessionFacts;
+  /** Addresses, once the bundle is prepared. */
+  readonly endpoint?:
+    | {
+        readonly host: string;
+        readonly port: number;
+        readonly user: string;
+        readonly guestIp?: string | undefined;
+      }
+    | undefined;
+  /** Whether the template carries the guest agent, so that a runner's state can be known. */
+  readonly guestAgent: boolean;
+}

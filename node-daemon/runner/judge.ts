@@ -1,0 +1,149 @@
+import type { Runner } from '../../crds/runner.ts';
+import type { OutcomeReason } from '../vm/metadata.ts';
+import type { BundleFacts, Outcome, RunnerFacts } from './facts.ts';
+import { NO_RUNNER_GRACE_MS, timeoutsOf } from './timeouts.ts';
+
+/** A verdict: the outcome, or the moment (epoch ms) at which time alone may bring one. */
+export interface Verdict {
+  readonly outcome?: Outcome | undefined;
+  readonly deadline?: number | undefined;
+}
+
+const RUNS_ON: Verdict = {};
+
+/**
+ * Whether a Runner bound here is over. Asked only while no outcome is recorded. Reads nothing that is
+ * uncertain: an `unknown` VM or an unobserved script ends nothing, except by the Runner's own time limits.
+ */
+export function judge(facts: RunnerFacts, runner: Runner): Verdict {
+  const over = (phase: Outcome['phase'], reason: OutcomeReason, message: string): Verdict => ({
+    outcome: { phase, reason, message, at: facts.now, setup: setupOf(facts, runner) },
+  });
+  if (facts.host.state !== 'live') {
+    return over('Error', 'HostDeleted', `the host ${facts.host.name} was deleted`);
+  }
+  if (facts.session.launch.state === 'failed') {
+    return over('Error', facts.session.launch.reason, facts.session.launch.message);
+  }
+  const bundle = facts.bundle;
+  if (bundle === undefined) {
+    return wasStarted(runner, runner.spec.binding?.attempt)
+      ? over('Error', 'BundleLost', 'the bundle directory is gone; it was not removed by the node daemon')
+      : RUNS_ON;
+  }
+  if (bundle.stage !== 'Started') return RUNS_ON;
+  if (facts.vm === 'absent') {
+    return over('Error', 'VmExited', "the VM's process has ended; vm.log on the host may say why");
+  }
+  if (bundle.sshReadyAt === undefined) return judgeBoot(facts, runner, bundle, over);
+  return judgeScript(facts, runner, bundle, over);
+}
+
+type Over = (phase: Outcome['phase'], reason: OutcomeReason, message: string) => Verdict;
+
+function wasStarted(runner: Runner, attempt: number | undefined): boolean {
+  return runner.status?.attempt === attempt && runner.status?.startedAt !== undefined;
+}
+
+function judgeBoot(facts: RunnerFacts, runner: Runner, bundle: BundleFacts, over: Over): Verdict {
+  const limit = timeoutsOf(runner.spec).bootMs;
+  const deadline = (bundle.startedAt ?? facts.now) + limit;
+  if (facts.now >= deadline) {
+    return over(
+      'Error',
+      'BootTimeout',
+      `SSH did not answer within ${limit / 1000} s of the VM's start (timeouts.boot)`,
+    );
+  }
+  if (facts.session.ssh.state === 'refused') return over('Error', 'LoginFailed', facts.session.ssh.message);
+  return { deadline };
+}
+
+function judgeScript(facts: RunnerFacts, runner: Runner, bundle: BundleFacts, over: Over): Verdict {
+  const { script, gatePassedHere } = facts.session;
+  const gatePassed = runner.status?.scriptAttempt === bundle.attempt;
+  if (script.state === 'exited' && script.exitCode !== 0) {
+    return over('Error', 'ScriptFailed', `the setup script exited with code ${script.exitCode}`);
+  }
+  if (script.state === 'vanished') {
+    return over('Error', 'ScriptLost', "the setup script's process is gone and left no exit code");
+  }
+  if (script.state === 'incomplete') {
+    return over(
+      'Error',
+      'ScriptUnknown',
+      'the connection was lost while the setup script was being sent; it is never run twice',
+    );
+  }
+  if (script.state === 'absent' && gatePassed && !gatePassedHere) {
+    return over(
+      'Error',
+      'ScriptUnknown',
+      'the script was permitted to run, and the guest has no trace of it; it is never run twice',
+    );
+  }
+  const completed = judgeCompletion(facts, runner, bundle, over);
+  if (completed.outcome !== undefined) return completed;
+  return judgeSetupTime(facts, runner, bundle, over, completed.deadline);
+}
+
+function judgeCompletion(facts: RunnerFacts, runner: Runner, bundle: BundleFacts, over: Over): Verdict {
+  const { script, guest } = facts.session;
+  const exited = script.state === 'exited';
+  if (runner.spec.completion === 'Never') return RUNS_ON;
+  if (runner.spec.completion === 'Script') {
+    return exited ? over('Finished', 'ScriptSucceeded', 'the setup script exited with code 0') : RUNS_ON;
+  }
+  if (guest?.state === 'Finished')
+    return over('Finished', 'JobFinished', 'the Actions runner has finished its job');
+  if (!exited) return RUNS_ON;
+  if (!facts.guestAgent) {
+    return over(
+      'Finished',
+      'ScriptSucceeded',
+      'the setup script exited with code 0 (no guest agent to tell of a job)',
+    );
+  }
+  if (guest !== undefined && guest.state !== 'NoRunner') return RUNS_ON;
+  const deadline = (bundle.readyAt ?? script.at) + NO_RUNNER_GRACE_MS;
+  if (facts.now < deadline) return { deadline };
+  return over(
+    'Error',
+    'NoRunner',
+    `the setup script exited with code 0, but no Actions runner showed within ${NO_RUNNER_GRACE_MS / 1000} s (completion: Job)`,
+  );
+}
+
+function judgeSetupTime(
+  facts: RunnerFacts,
+  runner: Runner,
+  bundle: BundleFacts,
+  over: Over,
+  otherDeadline: number | undefined,
+): Verdict {
+  const scriptOver = facts.session.script.state === 'exited';
+  if (runner.spec.setupScript === undefined || bundle.readyAt !== undefined || scriptOver) {
+    return { deadline: otherDeadline };
+  }
+  const limit = timeoutsOf(runner.spec).setupMs;
+  const deadline = (bundle.scriptStartedAt ?? bundle.sshReadyAt ?? facts.now) + limit;
+  if (facts.now >= deadline) {
+    const waiting = facts.session.script.state === 'starting' ? facts.session.script.waitingFor : undefined;
+    const why = waiting === undefined ? '' : `: ${waiting}`;
+    return over(
+      'Error',
+      'SetupTimeout',
+      `the setup script was not done within ${limit / 1000} s (timeouts.setup)${why}`,
+    );
+  }
+  return { deadline: otherDeadline === undefined ? deadline : Math.min(deadline, otherDeadline) };
+}
+
+/** What status keeps of the script: output only where the Runner asks for it or the script is no secret. */
+export function setupOf(facts: RunnerFacts, runner: Runner): Outcome['setup'] {
+  const { script } = facts.session;
+  const source = runner.spec.setupScript;
+  if (script.state !== 'exited' || source === undefined) return undefined;
+  const keep = source.keepOutput ?? source.inline !== undefined;
+  return { exitCode: script.exitCode, ...(keep ? { outputTail: script.outputTail } : {}) };
+}

@@ -1,0 +1,203 @@
+import { randomBytes } from 'node:crypto';
+import { writeFile } from 'node:fs/promises';
+import type { Runner } from '../../crds/runner.ts';
+import { quantityBytes } from '../../crds/scalars.ts';
+import type { Template } from '../../crds/template.ts';
+import { sleep } from '../../kube/clock.ts';
+import type { Stored } from '../../kube/object.ts';
+import { type Identity, makeIdentity } from '../seed/identity.ts';
+import { writeSeedDisk } from '../seed/seed-disk.ts';
+import { type BundlePaths, type PreparedVm, type VmControl, VmError } from '../vm/driver.ts';
+import type { GuestMetadata, OutcomeReason, RuntimeMetadata } from '../vm/metadata.ts';
+import { startVm } from '../vm/start.ts';
+import type { TemplateBundle } from '../vm/template.ts';
+import type { RunnerPorts } from './ports.ts';
+import { timeoutsOf } from './timeouts.ts';
+
+export type LaunchResult =
+  | { readonly state: 'started'; readonly control: VmControl }
+  /** The API server no longer says that the VM is ours to start, or the Lease ran out: nothing was spawned. */
+  | { readonly state: 'withdrawn'; readonly why: string }
+  | { readonly state: 'failed'; readonly reason: OutcomeReason; readonly message: string };
+
+/** What a launch rests on: the Template as it is now and the bundle that the binding named. */
+interface Golden {
+  readonly template: Stored<Template>;
+  readonly bundle: TemplateBundle;
+}
+
+/**
+ * Bundle, clone, seed disk, process: everything from a binding to a VM that runs. The order is that of the
+ * binding protocol: the identity is durable before anything is made (line 1), and a quorum read says that the
+ * binding is still ours just before the process is spawned (line 5). `beforeStart` is awaited when all of the
+ * bundle is durable and nothing runs yet. Never rejects.
+ */
+export async function launch(
+  ports: RunnerPorts,
+  runner: Stored<Runner>,
+  paths: BundlePaths,
+  signal: AbortSignal,
+  beforeStart: (metadata: RuntimeMetadata) => Promise<void>,
+): Promise<LaunchResult> {
+  const limitMs = timeoutsOf(runner.spec).cloneMs;
+  const limit = AbortSignal.timeout(limitMs);
+  try {
+    const golden = await findGolden(ports, runner);
+    const prepared = await prepare(
+      ports,
+      runner,
+      golden,
+      paths,
+      AbortSignal.any([signal, limit]),
+      beforeStart,
+    );
+    const withdrawn = await withdrawnWhy(ports, runner, signal);
+    if (withdrawn !== undefined) return { state: 'withdrawn', why: withdrawn };
+    const { control } = await startVm(ports.backend, paths, prepared, ports.clock.now);
+    return { state: 'started', control };
+  } catch (error) {
+    if (signal.aborted) return { state: 'withdrawn', why: 'the launch was called off' };
+    if (limit.aborted) {
+      const message = `the template was not cloned within ${limitMs / 1000} s (timeouts.clone)`;
+      return { state: 'failed', reason: 'CloneTimeout', message };
+    }
+    return { state: 'failed', ...explain(error) };
+  }
+}
+
+function explain(error: unknown): { reason: OutcomeReason; message: string } {
+  if (error instanceof VmError) {
+    const started = error.reason === 'StartFailed' || error.reason === 'PortTaken';
+    return { reason: started ? 'StartFailed' : 'CloneFailed', message: error.message };
+  }
+  return { reason: 'CloneFailed', message: error instanceof Error ? error.message : String(error) };
+}
+
+async function findGolden(ports: RunnerPorts, runner: Stored<Runner>): Promise<Golden> {
+  const name = runner.spec.templateName;
+  const template = await ports.api.template(name);
+  if (template === undefined) throw new VmError('TemplateMissing', `there is no Template ${name}`);
+  const bundleName = template.spec.source.bundle.name;
+  const bundle = ports.host.templates().get(bundleName);
+  const digest = runner.spec.binding?.templateDigest;
+  if (bundle === undefined || bundle.metadata.digest !== digest) {
+    const message = `this host no longer holds the bundle ${bundleName} with the digest ${digest} that the Runner is bound to`;
+    throw new VmError('TemplateMissing', message);
+  }
+  return { template, bundle };
+}
+
+async function prepare(
+  ports: RunnerPorts,
+  runner: Stored<Runner>,
+  golden: Golden,
+  paths: BundlePaths,
+  signal: AbortSignal,
+  beforeStart: (metadata: RuntimeMetadata) => Promise<void>,
+): Promise<PreparedVm> {
+  const { bundles, driver } = ports.backend;
+  const identity = { uid: paths.uid, attempt: paths.attempt, hostUid: ports.host.uid() };
+  await bundles.create({
+    identity,
+    runner: { namespace: runner.metadata.namespace ?? 'default', name: runner.metadata.name },
+    template: { name: golden.bundle.metadata.name, digest: golden.bundle.metadata.digest },
+    createdAt: ports.clock.now(),
+  });
+  const began = ports.clock.monotonic();
+  const { ssh, guestAgent } = golden.template.spec;
+  const keys = await makeIdentity();
+  const token = randomBytes(32).toString('hex');
+  const spec = {
+    identity,
+    templateDir: golden.bundle.dir,
+    resources: resourcesOf(runner, golden.bundle),
+    guestPorts: { ssh: ssh.port, agent: guestAgent.port },
+    notifyPort: ports.guestLink.port,
+  };
+  const [prepared] = await Promise.all([
+    driver.prepare(paths, spec, signal),
+    writeFile(paths.privateKey, keys.runnerKey.privateKey, { mode: 0o600, signal }),
+    writeFile(paths.guestToken, token, { mode: 0o600, signal }),
+  ]);
+  const cloneMs = Math.round(ports.clock.monotonic() - began);
+  if (guestAgent.enabled) await writeSeed(runner, golden, paths, prepared, keys, token);
+  const guest = guestMetadata(golden, keys);
+  await beforeStart(await bundles.update(paths, { cloneMs, guest }));
+  return prepared;
+}
+
+/** The disk is never smaller than the template's: a filesystem cannot be cut. */
+function resourcesOf(runner: Runner, bundle: TemplateBundle): PreparedVm['spec']['resources'] {
+  const asked = runner.spec.binding?.resources;
+  if (asked === undefined) throw new Error('the Runner is not bound');
+  return {
+    cpu: asked.cpu,
+    memoryBytes: quantityBytes(asked.memory),
+    diskBytes: Math.max(quantityBytes(asked.disk), bundle.metadata.diskBytes),
+  };
+}
+
+function guestMetadata({ template, bundle }: Golden, keys: Identity): GuestMetadata {
+  const { ssh, guestAgent } = template.spec;
+  const secret = ssh.privateKeySecretRef;
+  return {
+    user: ssh.user,
+    agent: guestAgent.enabled,
+    hostKey: guestAgent.enabled ? keys.hostKey.publicKey : bundle.metadata.hostKey,
+    ...(secret === undefined ? {} : { privateKeySecretRef: secret }),
+  };
+}
+
+async function writeSeed(
+  runner: Runner,
+  golden: Golden,
+  paths: BundlePaths,
+  prepared: PreparedVm,
+  keys: Identity,
+  token: string,
+): Promise<void> {
+  const { ssh, guestAgent } = golden.template.spec;
+  await writeSeedDisk(paths.seed, {
+    config: {
+      version: 1,
+      hostname: runner.spec.runnerName ?? runner.metadata.name,
+      user: ssh.user,
+      token,
+      notifyUrl: prepared.endpoints.notifyUrl,
+      agentPort: guestAgent.port,
+      uid: paths.uid,
+      attempt: paths.attempt,
+    },
+    hostKey: keys.hostKey,
+    authorizedKeys: `${keys.runnerKey.publicKey}\n`,
+  });
+}
+
+/** While the API server does not answer or the Lease is not fresh, the prepared VM waits this long, again and again. */
+const CONFIRM_RETRY_MS = 1_000;
+
+/**
+ * Lines 5 and 13: waits until a quorum read says either that the binding is still ours, with the Lease fresh
+ * (undefined), or why the process must not be spawned.
+ */
+async function withdrawnWhy(
+  ports: RunnerPorts,
+  runner: Stored<Runner>,
+  signal: AbortSignal,
+): Promise<string | undefined> {
+  for (;;) {
+    signal.throwIfAborted();
+    const { namespace, name, uid } = runner.metadata;
+    const current = await ports.api.get({ namespace, name }).catch(() => 'unreadable' as const);
+    if (current === undefined) return 'the Runner is gone';
+    if (current !== 'unreadable') {
+      if (current.metadata.uid !== uid) return 'the Runner is gone';
+      if (current.metadata.deletionTimestamp !== undefined) return 'the Runner is being deleted';
+      const binding = current.spec.binding;
+      const ours = binding?.hostUID === ports.host.uid() && binding.attempt === runner.spec.binding?.attempt;
+      if (!ours) return 'the Runner is bound elsewhere';
+      if (ports.host.leaseFresh()) return undefined;
+    }
+    await sleep(ports.clock, CONFIRM_RETRY_MS, signal);
+  }
+}

@@ -1,0 +1,131 @@
+import type { Runner } from '../../crds/runner.ts';
+import type { Stored } from '../../kube/object.ts';
+import type { BundleView } from '../vm/bundle.ts';
+import type { BundlePaths } from '../vm/driver.ts';
+import type { RuntimeMetadata } from '../vm/metadata.ts';
+import type { BundleFacts, BundleStage, ObservedRunner, ObservedVm, RunnerFacts } from './facts.ts';
+import type { RunnerPorts } from './ports.ts';
+import type { VmSession } from './session.ts';
+
+/** The facts, and what acting on them needs besides. */
+export interface Observation {
+  readonly facts: RunnerFacts;
+  /** Of the bundle in `facts.bundle`; of the attempt that is bound where there is none yet. */
+  readonly session: VmSession;
+  readonly metadata: RuntimeMetadata | undefined;
+}
+
+interface SeenBundle {
+  readonly paths: BundlePaths;
+  readonly facts: BundleFacts;
+  readonly metadata: RuntimeMetadata | undefined;
+}
+
+/**
+ * Gathers what is true of one Runner UID. `cached` is the informer's object, possibly stale; where it has
+ * none, the API server is asked by quorum, because a Runner that the informer does not show may be gone,
+ * bound elsewhere or merely not seen yet. Throws where the host's own disk cannot be read.
+ */
+export async function observe(
+  ports: RunnerPorts,
+  sessionOf: (paths: BundlePaths) => VmSession,
+  uid: string,
+  cached: Stored<Runner> | undefined,
+): Promise<Observation | undefined> {
+  const { bundles } = ports.backend;
+  const listed = (await bundles.list()).bundles.filter((paths) => paths.uid === uid);
+  const seen: SeenBundle[] = [];
+  for (const paths of listed) {
+    const view = await bundles.view(paths);
+    if (view !== undefined) seen.push(asSeen(paths, view));
+  }
+  const runner = cached === undefined ? await ask(ports, uid, seen) : place(ports, cached);
+  const attempt = runner.is === 'bound' ? (runner.runner.spec.binding?.attempt ?? 1) : seen[0]?.paths.attempt;
+  if (attempt === undefined) return undefined;
+  const own = seen.find((one) => one.paths.attempt === attempt && one.facts.hostUid === ports.host.uid());
+  const current = own ?? (runner.is === 'bound' ? undefined : seen[0]);
+  const session = sessionOf(bundles.paths(uid, attempt));
+  if (current?.metadata !== undefined) await session.expectReports(current.metadata);
+  const facts: RunnerFacts = {
+    now: ports.clock.now(),
+    leaseFresh: ports.host.leaseFresh(),
+    host: { name: ports.host.name, uid: ports.host.uid(), state: ports.host.state() },
+    runner,
+    bundle: current?.facts,
+    strays: seen.filter((one) => one !== current).map((one) => one.facts),
+    heldAttempts: heldAttempts(ports, runner),
+    vm: await vmOf(session, current),
+    session: session.facts,
+    endpoint: endpointOf(current?.metadata),
+    guestAgent: current?.metadata?.guest?.agent ?? true,
+  };
+  return { facts, session, metadata: current?.metadata };
+}
+
+/** While a launch or a purge is under way it alone speaks to the VM. */
+async function vmOf(session: VmSession, bundle: SeenBundle | undefined): Promise<ObservedVm> {
+  const { launch, purge } = session.facts;
+  if (launch.state === 'running' || purge.state === 'running') return 'unknown';
+  return bundle?.facts.stage === 'Purged' ? 'absent' : await session.observeVm();
+}
+
+function place(ports: RunnerPorts, runner: Stored<Runner>): ObservedRunner {
+  return runner.spec.binding?.hostUID === ports.host.uid()
+    ? { is: 'bound', runner }
+    : { is: 'elsewhere', runner };
+}
+
+async function ask(ports: RunnerPorts, uid: string, seen: readonly SeenBundle[]): Promise<ObservedRunner> {
+  const ref = seen.find((one) => one.metadata !== undefined)?.metadata?.runner;
+  if (ref === undefined) {
+    return seen.length === 0
+      ? { is: 'absent' }
+      : { is: 'unknown', why: 'the bundle does not tell whose it is' };
+  }
+  try {
+    const runner = await ports.api.get(ref);
+    return runner === undefined || runner.metadata.uid !== uid ? { is: 'absent' } : place(ports, runner);
+  } catch (error) {
+    return { is: 'unknown', why: error instanceof Error ? error.message : String(error) };
+  }
+}
+
+function heldAttempts(ports: RunnerPorts, observed: ObservedRunner): number[] {
+  if (observed.is !== 'bound' && observed.is !== 'elsewhere') return [];
+  const prefix = `vm.shoesvz.dev/${ports.host.name}.`;
+  const own = (observed.runner.metadata.finalizers ?? []).filter((name) => name.startsWith(prefix));
+  return own.map((name) => Number(name.slice(prefix.length))).filter(Number.isSafeInteger);
+}
+
+function asSeen(paths: BundlePaths, view: BundleView): SeenBundle {
+  const metadata = view.metadata.state === 'present' ? view.metadata.metadata : undefined;
+  const facts: BundleFacts = {
+    attempt: paths.attempt,
+    hostUid: metadata?.identity.hostUid ?? '',
+    stage: stageOf(view, metadata),
+    cloneMs: metadata?.cloneMs,
+    startedAt: metadata?.startReturnedAt,
+    sshReadyAt: metadata?.sshReadyAt,
+    hostKey: metadata?.guest?.hostKey,
+    scriptStartedAt: metadata?.scriptStartedAt,
+    readyAt: metadata?.ready?.at,
+    readyReason: metadata?.ready?.reason,
+    outcome: metadata?.outcome,
+  };
+  return { paths, facts, metadata };
+}
+
+function stageOf(view: BundleView, metadata: RuntimeMetadata | undefined): BundleStage {
+  if (view.purged) return 'Purged';
+  if (metadata === undefined || metadata.outcome !== undefined || metadata.tearingDownAt !== undefined) {
+    return 'TearingDown';
+  }
+  if (metadata.startReturnedAt !== undefined) return 'Started';
+  return metadata.guest === undefined ? 'Preparing' : 'Prepared';
+}
+
+function endpointOf(metadata: RuntimeMetadata | undefined): RunnerFacts['endpoint'] {
+  if (metadata?.prepared === undefined || metadata.guest === undefined) return undefined;
+  const { ssh, guestIp } = metadata.prepared.endpoints;
+  return { host: ssh.host, port: ssh.port, user: metadata.guest.user, guestIp };
+}

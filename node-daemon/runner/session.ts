@@ -1,0 +1,256 @@
+import { readFile } from 'node:fs/promises';
+import type { Runner } from '../../crds/runner.ts';
+import type { GuestReport } from '../../guest/protocol.ts';
+import { sleep } from '../../kube/clock.ts';
+import type { Stored } from '../../kube/object.ts';
+import type { SshSession } from '../ssh/session.ts';
+import type { BundlePaths, VmControl } from '../vm/driver.ts';
+import type { RuntimeMetadata } from '../vm/metadata.ts';
+import { observeVm } from '../vm/recover.ts';
+import type { ObservedVm, SessionFacts } from './facts.ts';
+import { launch } from './launch.ts';
+import { type Guest, login } from './login.ts';
+import type { RunnerPorts } from './ports.ts';
+import { look, readScript, startInGuest, watch } from './setup-script.ts';
+
+/** Longest pause between two tries of a purge that fails. */
+const PURGE_RETRY_MAX_MS = 30_000;
+const PURGE_RETRY_MIN_MS = 200;
+/** How long a reconnection to a guest that was SSH-ready before may take until it is tried afresh. */
+const RECONNECT_TIMEOUT_MS = 30_000;
+
+/**
+ * What this daemon process is doing with one VM (Runner UID and attempt), and what it came to know. Each
+ * method starts one piece of work and returns at once; `changed` is called whenever a fact changed. Works of
+ * one session never overlap in what they touch: `purge` first ends all others. Nothing here is durable:
+ * after a restart a session begins empty, and learns what it needs from bundle, VM and guest.
+ */
+export class VmSession {
+  readonly paths: BundlePaths;
+  readonly #ports: RunnerPorts;
+  readonly #changed: () => void;
+  readonly #ended = new AbortController();
+  readonly #works = new Set<Promise<void>>();
+  readonly #nudges = new Set<() => void>();
+  #facts: SessionFacts = {
+    launch: { state: 'idle' },
+    ssh: { state: 'idle' },
+    script: { state: 'unobserved' },
+    scriptWatched: false,
+    gatePassedHere: false,
+    purge: { state: 'idle' },
+  };
+  #control: VmControl | undefined;
+  #ssh: SshSession | undefined;
+  #expected = false;
+
+  constructor(ports: RunnerPorts, paths: BundlePaths, changed: () => void) {
+    this.#ports = ports;
+    this.paths = paths;
+    this.#changed = changed;
+  }
+
+  get facts(): SessionFacts {
+    return this.#facts;
+  }
+
+  /** Called before the write is sent: whether it took effect is read from the object, then or later. */
+  passGate(): void {
+    this.#set({ gatePassedHere: true });
+  }
+
+  /** Costs nothing while the control connection stands; otherwise asks socket and process table. */
+  async observeVm(): Promise<ObservedVm> {
+    if (this.#control !== undefined) return 'present';
+    const seen = await observeVm(this.#ports.backend, this.paths);
+    if (seen.state === 'present') this.#attach(seen.control);
+    return seen.state;
+  }
+
+  /** Makes the guest's reports welcome, also after a restart. Idempotent. */
+  async expectReports(metadata: RuntimeMetadata): Promise<void> {
+    if (this.#expected || metadata.guest?.agent !== true || metadata.prepared === undefined) return;
+    this.#expected = true;
+    const token = await readFile(this.paths.guestToken, 'utf8');
+    const { mac } = metadata.prepared.endpoints;
+    const { uid, attempt } = this.paths;
+    this.#ports.guestLink.expect({ token, mac, uid, attempt }, (report) => this.#onReport(report));
+  }
+
+  launch(runner: Stored<Runner>): void {
+    this.#set({ launch: { state: 'running', since: this.#ports.clock.now() } });
+    this.#work(async (signal) => {
+      const result = await launch(this.#ports, runner, this.paths, signal, (metadata) =>
+        this.expectReports(metadata),
+      );
+      if (result.state === 'started') this.#attach(result.control);
+      if (result.state === 'withdrawn') this.#ports.log.info({ why: result.why }, 'launch withdrawn');
+      this.#set({ launch: result.state === 'failed' ? result : { state: 'idle' } });
+    });
+  }
+
+  /**
+   * `onReady` makes SSH-readiness durable before it becomes a fact. `keep`: the session is wanted afterwards,
+   * for a script.
+   */
+  awaitSsh(
+    guest: Guest,
+    {
+      timeoutMs,
+      keep,
+      onReady,
+    }: { timeoutMs: number; keep: boolean; onReady?: (session: SshSession) => Promise<void> },
+  ): void {
+    this.#set({ ssh: { state: 'connecting' } });
+    this.#work(async (signal) => {
+      const nudge = (listener: () => void) => {
+        this.#nudges.add(listener);
+        return () => this.#nudges.delete(listener);
+      };
+      const result = await login(this.#ports, guest, timeoutMs, nudge, signal);
+      if (result.state !== 'connected') {
+        this.#set({ ssh: result.state === 'refused' ? result : { state: 'idle' } });
+        return;
+      }
+      await onReady?.(result.session);
+      if (keep) this.#keep(result.session);
+      else this.#closeUnneeded(result.session);
+    });
+  }
+
+  reconnect(guest: Guest): void {
+    this.awaitSsh(guest, { timeoutMs: RECONNECT_TIMEOUT_MS, keep: true });
+  }
+
+  /** `onStarted` makes the start durable. */
+  startScript(runner: Stored<Runner>, onStarted: () => Promise<void>): void {
+    this.#set({ script: { state: 'starting' } });
+    this.#overSsh(async (session, signal) => {
+      const waiting = (why: string): void => this.#set({ script: { state: 'starting', waitingFor: why } });
+      const text = await readScript(this.#ports, runner, waiting, signal);
+      const script = await startInGuest(this.#ports, session, text);
+      await onStarted();
+      this.#set({ script });
+    });
+  }
+
+  observeScript(): void {
+    this.#set({ script: { state: 'starting' } });
+    this.#overSsh(async (session) => this.#set({ script: await look(this.#ports, session) }));
+  }
+
+  watchScript(): void {
+    this.#set({ scriptWatched: true });
+    this.#overSsh(async (session, signal) => {
+      this.#set({ script: await watch(this.#ports, session, signal), scriptWatched: false });
+      this.#dropSsh();
+    });
+  }
+
+  /**
+   * Ends all works, then the VM, then its files, until only the tombstone is left; tried again with back-off
+   * until it is done.
+   */
+  purge(): void {
+    this.#set({ purge: { state: 'running', since: this.#ports.clock.now() } });
+    const { clock, backend, log } = this.#ports;
+    const run = async (): Promise<void> => {
+      await this.stop();
+      for (let pause = PURGE_RETRY_MIN_MS; ; pause = Math.min(pause * 2, PURGE_RETRY_MAX_MS)) {
+        try {
+          await backend.driver.purge(this.paths);
+          await backend.bundles.purgeFiles(this.paths, clock.now());
+          return;
+        } catch (error) {
+          log.warn({ err: error, bundle: this.paths.dir }, 'purge failed; it will be tried again');
+          await sleep(clock, pause);
+        }
+      }
+    };
+    void run().then(() => this.#set({ purge: { state: 'idle' }, launch: { state: 'idle' } }));
+  }
+
+  /** Lets go of everything but the VM, which runs on. */
+  async stop(): Promise<void> {
+    this.#ended.abort();
+    this.#dropSsh();
+    this.#control?.close();
+    this.#control = undefined;
+    this.#ports.guestLink.forget({ uid: this.paths.uid, attempt: this.paths.attempt });
+    await Promise.allSettled(this.#works);
+  }
+
+  #attach(control: VmControl): void {
+    this.#control?.close();
+    if (this.#ended.signal.aborted) {
+      control.close();
+      return;
+    }
+    this.#control = control;
+    void control.closed.then(() => {
+      if (this.#control !== control) return;
+      this.#control = undefined;
+      this.#changed();
+    });
+  }
+
+  #keep(session: SshSession): void {
+    if (this.#ended.signal.aborted) {
+      session.close();
+      return;
+    }
+    this.#ssh = session;
+    this.#set({ ssh: { state: 'connected' } });
+    void session.closed.then(() => {
+      if (this.#ssh === session) this.#dropSsh();
+    });
+  }
+
+  #closeUnneeded(session: SshSession): void {
+    session.close();
+    this.#set({ ssh: { state: 'idle' } });
+  }
+
+  #dropSsh(): void {
+    this.#ssh?.close();
+    this.#ssh = undefined;
+    if (this.#facts.ssh.state === 'connected') this.#set({ ssh: { state: 'idle' } });
+  }
+
+  #onReport(report: GuestReport): void {
+    const before = this.#facts.guest;
+    if (report.event === 'Ready') for (const nudge of this.#nudges) nudge();
+    if (before?.state === report.state && before.ip === report.ip) return;
+    this.#set({ guest: { state: report.state, ip: report.ip } });
+  }
+
+  /** Work that a lost connection ends: the script is then looked at again over a fresh one. */
+  #overSsh(work: (session: SshSession, signal: AbortSignal) => Promise<void>): void {
+    this.#work(async (signal) => {
+      const session = this.#ssh;
+      try {
+        if (session === undefined) throw new Error('there is no SSH session');
+        await work(session, signal);
+      } catch (error) {
+        if (signal.aborted) return;
+        this.#ports.log.info({ err: error }, 'the SSH session was lost; the script is looked at again');
+        this.#dropSsh();
+        this.#set({ script: { state: 'unobserved' }, scriptWatched: false });
+      }
+    });
+  }
+
+  #work(run: (signal: AbortSignal) => Promise<void>): void {
+    const { signal } = this.#ended;
+    const work = run(signal).catch((error: unknown) => {
+      if (!signal.aborted) this.#ports.log.error({ err: error }, 'unexpected failure');
+    });
+    const tracked = work.finally(() => this.#works.delete(tracked));
+    this.#works.add(tracked);
+  }
+
+  #set(facts: Partial<SessionFacts>): void {
+    this.#facts = { ...this.#facts, ...facts };
+    this.#changed();
+  }
+}
