@@ -101,9 +101,9 @@ async function carryOut(
     case 'removeFinalizer':
       return await removeFinalizer(ports, observation, action.attempt);
     case 'dropStray':
-      return await dropTombstone(ports, observation, bundles.paths(paths.uid, action.attempt));
+      return await dropTombstone(ports, bundles.paths(paths.uid, action.attempt));
     case 'dropTombstone':
-      return await dropTombstone(ports, observation, paths);
+      return await dropTombstone(ports, paths);
   }
 }
 
@@ -113,10 +113,9 @@ async function markTearingDown(ports: RunnerPorts, observation: Observation, now
   await ports.backend.bundles.update(observation.session.paths, { tearingDownAt: now });
 }
 
-/** Where a finalizer was let go of just before, the informer's object is stale: its own event comes next. */
-async function dropTombstone(ports: RunnerPorts, { facts }: Observation, paths: BundlePaths): Promise<Done> {
+async function dropTombstone(ports: RunnerPorts, paths: BundlePaths): Promise<Done> {
   await ports.backend.bundles.removeTombstone(paths);
-  return { again: facts.heldAttempts.length === 0, dropped: paths };
+  return { again: true, dropped: paths };
 }
 
 async function recordScript(ports: RunnerPorts, paths: BundlePaths): Promise<void> {

@@ -1,8 +1,9 @@
 import { RUNNERS, TEMPLATES } from '../../crds/resources.ts';
 import type { Runner } from '../../crds/runner.ts';
+import type { Template } from '../../crds/template.ts';
 import type { KubeClient } from '../../kube/client.ts';
 import { isNotFound } from '../../kube/errors.ts';
-import type { KubeObject, ResourceType, Stored } from '../../kube/object.ts';
+import type { KubeObject, ResourceType } from '../../kube/object.ts';
 import { writeStatus } from '../../kube/status.ts';
 import type { RunnerApi } from './ports.ts';
 
@@ -21,9 +22,9 @@ const SECRETS: ResourceType<Secret> = {
 
 /** {@link RunnerApi} over the API server. */
 export function runnerApi(client: KubeClient): RunnerApi {
-  const runners = client.resources(RUNNERS);
-  const templates = client.resources(TEMPLATES);
-  const secrets = client.resources(SECRETS);
+  const runners = client.resources<Runner>(RUNNERS);
+  const templates = client.resources<Template>(TEMPLATES);
+  const secrets = client.resources<Secret>(SECRETS);
   return {
     get: (ref) => runners.get(ref),
     template: (name) => templates.get({ name }),
@@ -32,10 +33,7 @@ export function runnerApi(client: KubeClient): RunnerApi {
       const { namespace, name, resourceVersion } = runner.metadata;
       const finalizers = (runner.metadata.finalizers ?? []).filter((one) => one !== finalizer);
       try {
-        const stored = await runners.patch({ namespace, name }, resourceVersion, {
-          metadata: { finalizers },
-        });
-        return isGoing(stored) ? undefined : stored;
+        return await runners.patch({ namespace, name }, resourceVersion, { metadata: { finalizers } });
       } catch (error) {
         if (isNotFound(error)) return undefined;
         throw error;
@@ -47,7 +45,3 @@ export function runnerApi(client: KubeClient): RunnerApi {
     },
   };
 }
-
-/** The answer to the patch that removes the last finalizer of a deleted object shows it as it was, gone by now. */
-const isGoing = (runner: Stored<Runner>): boolean =>
-  runner.metadata.deletionTimestamp !== undefined && (runner.metadata.finalizers ?? []).length === 0;

@@ -1,11 +1,11 @@
 import type { Runner } from '../../crds/runner.ts';
 import type { Informer } from '../../kube/informer.ts';
 import type { Stored } from '../../kube/object.ts';
-import { WorkQueue } from '../../kube/queue.ts';
+import { type QueueResult, WorkQueue } from '../../kube/queue.ts';
 import type { BundlePaths } from '../vm/driver.ts';
 import { act } from './act.ts';
 import { decide } from './decide.ts';
-import { observe } from './observe.ts';
+import { type Observation, observe } from './observe.ts';
 import type { RunnerPorts } from './ports.ts';
 import { VmSession } from './session.ts';
 
@@ -18,7 +18,7 @@ const CONCURRENCY = 8;
 export interface RunnerControllerOptions {
   readonly ports: RunnerPorts;
   /** Runners bound to this host by name, indexed by {@link BY_UID}. */
-  readonly informer: Informer<Runner>;
+  readonly informer: Informer<Runner, typeof BY_UID>;
   /** Called after each pass that may have changed what others are told. */
   readonly onChange?: (() => void) | undefined;
 }
@@ -26,22 +26,24 @@ export interface RunnerControllerOptions {
 /** Reconciles the Runners of one host: keyed by UID, driven by the informer, by VMs, guests and bundles. */
 export class RunnerController {
   readonly #ports: RunnerPorts;
-  readonly #informer: Informer<Runner>;
+  readonly #informer: Informer<Runner, typeof BY_UID>;
   readonly #onChange: () => void;
   readonly #sessions = new Map<string, VmSession>();
-  readonly #queue: WorkQueue<string>;
+  readonly #queue: WorkQueue;
 
   constructor({ ports, informer, onChange }: RunnerControllerOptions) {
     this.#ports = ports;
     this.#informer = informer;
     this.#onChange = onChange ?? (() => {});
-    this.#queue = new WorkQueue<string>({
-      name: 'runner',
+    this.#queue = new WorkQueue({
       clock: ports.clock,
       concurrency: CONCURRENCY,
-      reconcile: (uid) => this.#reconcile(uid),
-      onError: (uid, error) =>
-        ports.log.warn({ err: error, runnerUid: uid }, 'reconcile failed; it will be tried again'),
+      handle: (uid) => this.#reconcile(uid),
+      onError: (uid, error, failures, retryInMs) =>
+        ports.log.warn(
+          { err: error, runnerUid: uid, failures, retryInMs },
+          'reconcile failed; it will be tried again',
+        ),
     });
   }
 
@@ -62,7 +64,7 @@ export class RunnerController {
 
   /** The host changed: Lease, templates or its object. */
   wakeAll(): void {
-    for (const runner of this.#informer.list()) this.#queue.add(runner.metadata.uid);
+    for (const runner of this.#informer.store.list()) this.#queue.add(runner.metadata.uid);
     for (const session of this.#sessions.values()) this.#queue.add(session.paths.uid);
   }
 
@@ -81,17 +83,30 @@ export class RunnerController {
     await Promise.all(this.sessions().map((session) => session.stop()));
   }
 
-  async #reconcile(uid: string): Promise<{ requeueAfterMs?: number | undefined }> {
-    const cached = this.#informer.by(BY_UID, uid)[0];
+  async #reconcile(uid: string): Promise<QueueResult> {
+    const cached = this.#informer.store.by(BY_UID, uid)[0];
     const observation = await observe(this.#ports, this.#sessionOf, uid, cached);
-    if (observation === undefined) return {};
+    if (observation === undefined) {
+      for (const { paths } of this.sessions()) if (paths.uid === uid) this.#sessions.delete(paths.dir);
+      return undefined;
+    }
     const decision = decide(observation.facts);
     const acted = await act(this.#ports, this.#sessionOf, observation, decision);
     if (acted.stored !== undefined) this.#informer.learn(acted.stored);
     for (const { dir } of acted.dropped) this.#sessions.delete(dir);
-    if (acted.again || acted.stored !== undefined) this.#queue.add(uid);
+    if (acted.again) this.#queue.add(uid);
+    this.#forgetIdle(observation);
     this.#onChange();
-    return { requeueAfterMs: decision.requeueAfterMs };
+    const { requeueAfterMs } = decision;
+    return requeueAfterMs === undefined ? undefined : { requeueAfterMs };
+  }
+
+  /** A session without a bundle, without work and without a failure to remember holds nothing. */
+  #forgetIdle({ session, facts }: Observation): void {
+    const { launch, purge } = session.facts;
+    if (facts.bundle === undefined && launch.state === 'idle' && purge.state === 'idle') {
+      this.#sessions.delete(session.paths.dir);
+    }
   }
 
   readonly #sessionOf = (paths: BundlePaths): VmSession => {

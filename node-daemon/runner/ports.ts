@@ -13,7 +13,7 @@ export interface RunnerApi {
   get(ref: ObjectRef): Promise<Stored<Runner> | undefined>;
   /** Fenced by the resourceVersion of `runner`; no write where nothing differs. Returns what is stored now. */
   writeStatus(runner: Stored<Runner>, status: NonNullable<Runner['status']>): Promise<Stored<Runner>>;
-  /** Fenced. undefined: the object is gone with it. */
+  /** Fenced. The answer is what was stored last: with the last finalizer a deleted object goes. undefined: 404. */
   removeFinalizer(runner: Stored<Runner>, finalizer: string): Promise<Stored<Runner> | undefined>;
   /** The value of a key; undefined where the Secret or the key is missing. */
   readSecret(namespace: string, name: string, key: string): Promise<string | undefined>;
