@@ -11,6 +11,8 @@ export interface Capabilities {
   readonly version: string;
   /** What runs guest instructions: `kvm`, `tcg`, `hvf`; `fake` in unit tests. */
   readonly accelerator: string;
+  /** Why it is this accelerator and not a faster one, for people. */
+  readonly acceleratorReason?: string | undefined;
   /** Whether the host root's filesystem clones files copy-on-write. */
   readonly reflink: boolean;
 }
@@ -48,6 +50,8 @@ export interface VmSpec {
   readonly guestPorts: { readonly ssh: number; readonly agent: number };
   /** TCP port of the daemon's guest link on the host. */
   readonly notifyPort: number;
+  /** Whether there will be a seed disk when the VM starts. Default: yes. */
+  readonly seedDisk?: boolean | undefined;
 }
 
 /** A VM is (Runner UID, attempt, host UID): line 1 of the binding protocol. */
@@ -83,7 +87,10 @@ export interface VmControl {
  */
 export interface VmDriver {
   readonly name: 'vz' | 'qemu' | 'fake';
-  /** Found by trying; may take seconds, result worth caching. Rejects with DriverUnavailable. */
+  /**
+   * Found by trying; the first call may take 20 s, later ones only where something could have changed. Worth
+   * calling again when a template has appeared. Rejects with DriverUnavailable.
+   */
   probe(): Promise<Capabilities>;
   /**
    * Clones disks and fixes the VM's own identity (MAC, ports), and records it as the bundle's `prepared`.

@@ -22,6 +22,7 @@ const prepared = z.object({
     }),
     guestPorts: z.object({ ssh: z.int(), agent: z.int() }),
     notifyPort: z.int(),
+    seedDisk: z.boolean().optional(),
   }),
   endpoints: z.object({
     ssh: endpoint,
