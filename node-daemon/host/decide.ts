@@ -47,7 +47,7 @@ export interface HostFacts extends HostIdentity {
  */
 export function decideStatus(facts: HostFacts, before: HostStatus | undefined, now: number): HostStatus {
   const templates = facts.templates.slice(0, MOST_TEMPLATES);
-  let conditions: readonly Condition[] = before?.conditions ?? [];
+  let conditions = before?.conditions;
   for (const verdict of [ready(facts), templatesHealthy(facts)]) {
     const condition = { ...verdict, message: bounded(verdict.message), observedGeneration: facts.generation };
     conditions = setCondition(conditions, condition, new Date(now).toISOString());
@@ -58,7 +58,7 @@ export function decideStatus(facts: HostFacts, before: HostStatus | undefined, n
     allocatable: allocatableOf(facts.machine, facts.spec),
     nodeInfo: nodeInfo(facts, before),
     templates,
-    conditions: [...conditions],
+    conditions,
   };
 }
 

@@ -29,7 +29,10 @@ const sha256 = (content: string | Buffer) => createHash('sha256').update(content
 async function makeBundle(path: string, name: string, disk = `disk of ${name}`, digest = sha256(disk)) {
   await mkdir(path, { recursive: true });
   await writeFile(join(path, 'Disk.img'), disk);
-  await writeFile(join(path, 'TemplateMetadata.json'), JSON.stringify({ name, digest }));
+  await writeFile(
+    join(path, 'TemplateMetadata.json'),
+    JSON.stringify({ name, digest: `sha256:${digest}`, os: 'linux', arch: 'amd64' }),
+  );
 }
 
 /** Remembers which bundles were looked at, and whose bytes were read. */
@@ -46,7 +49,7 @@ function countingReader(): TemplateReader & { looked: string[]; verified: string
     },
     verify: async (path, metadata) => {
       verified.push(metadata.name);
-      if (sha256(await readFile(join(path, 'Disk.img'))) !== metadata.digest) {
+      if (sha256(await readFile(join(path, 'Disk.img'))) !== metadata.digest.slice(7)) {
         throw new Error('Disk.img: its digest is not the one in TemplateMetadata.json');
       }
     },
@@ -131,7 +134,7 @@ test('a bundle replaced by another of the same name', async () => {
   await makeBundle(join(root, 'new'), 'a', 'new');
   await rename(join(dir, 'a'), join(root, 'old'));
   await rename(join(root, 'new'), join(dir, 'a'));
-  await until(() => inventory.listing().published.get('a')?.metadata.digest === sha256('new'));
+  await until(() => inventory.listing().published.get('a')?.metadata.digest === `sha256:${sha256('new')}`);
 });
 
 test('a broken bundle is not offered, says why once, and is offered when it was mended', async () => {
@@ -162,6 +165,13 @@ test('a bundle under another name than its directory is a problem that says so',
   const { inventory, until } = await openInventory();
   await until(({ broken }) => broken.includes('a'));
   expect(inventory.listing().problems.get('a')).toContain('name is "b", but the directory is "a"');
+});
+
+test('a bundle that no host could offer is a problem that names the field', async () => {
+  await makeBundle(join(dir, 'My_Mac'), 'My_Mac');
+  const { inventory, until } = await openInventory();
+  await until(({ broken }) => broken.includes('My_Mac'));
+  expect(inventory.listing().problems.get('My_Mac')).toMatch(/^TemplateMetadata\.json: name: /);
 });
 
 test('a bundle copied file by file is not judged halfway', async () => {

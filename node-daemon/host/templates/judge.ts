@@ -1,3 +1,4 @@
+import { HostTemplate } from '../../../crds/host.ts';
 import type { TemplateMetadata } from '../../vm/template.ts';
 import { fingerprintOf } from './fingerprint.ts';
 import type { VerifiedTemplates } from './verified.ts';
@@ -68,6 +69,9 @@ async function inspect(
     if (metadata.name !== name) {
       return `TemplateMetadata.json: name is "${metadata.name}", but the directory is "${name}"; rename one of them`;
     }
+    const offer = HostTemplate.safeParse(metadata);
+    const issue = offer.error?.issues[0];
+    if (issue !== undefined) return `TemplateMetadata.json: ${issue.path.join('.')}: ${issue.message}`;
     if (!verified) await reader.verify(dir, metadata, signal);
     return metadata;
   } catch (error) {
