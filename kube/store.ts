@@ -36,7 +36,10 @@ export class ObjectStore<T extends KubeObject, I extends string = never> impleme
   readonly #indexes: ReadonlyMap<string, Index<T>>;
   /** Keys of learned objects that the position has not passed yet. */
   readonly #ahead = new Map<string, string>();
-  /** UIDs whose last write was seen to delete them, with its resourceVersion, until the position passes it. */
+  /**
+   * UIDs whose last write was seen to delete them. Its answer carries the resourceVersion from before the
+   * deletion; the UID is kept until the position is past that.
+   */
   readonly #gone = new Map<string, string>();
   #position: string | undefined;
 
@@ -146,7 +149,7 @@ export class ObjectStore<T extends KubeObject, I extends string = never> impleme
 
   #learnDeletion(key: string, object: Stored<T>, stored: Stored<T> | undefined): Change<T>[] {
     const { uid, resourceVersion } = object.metadata;
-    if (this.#isAfterPosition(resourceVersion)) this.#gone.set(uid, resourceVersion);
+    if (!this.#isBeforePosition(resourceVersion)) this.#gone.set(uid, resourceVersion);
     const covers =
       stored?.metadata.uid === uid &&
       (compareResourceVersions(resourceVersion, stored.metadata.resourceVersion) ?? -1) >= 0;
@@ -170,14 +173,14 @@ export class ObjectStore<T extends KubeObject, I extends string = never> impleme
 
   #isKnownGone(item: Stored<T>, listedAt: string): boolean {
     const goneAt = this.#gone.get(item.metadata.uid);
-    return goneAt !== undefined && (compareResourceVersions(goneAt, listedAt) ?? -1) > 0;
+    return goneAt !== undefined && (compareResourceVersions(goneAt, listedAt) ?? -1) >= 0;
   }
 
   /** Lets go of what the position has passed. */
   #settle(): Change<T>[] {
     const changes: Change<T>[] = [];
     for (const [uid, goneAt] of this.#gone) {
-      if (!this.#isAfterPosition(goneAt)) this.#gone.delete(uid);
+      if (this.#isBeforePosition(goneAt)) this.#gone.delete(uid);
     }
     for (const [key, learnedAt] of this.#ahead) {
       if (!this.#isAfterPosition(learnedAt)) changes.push(...this.#remove(key));
