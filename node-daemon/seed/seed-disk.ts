@@ -1,0 +1,68 @@
+import { randomBytes } from 'node:crypto';
+import { open, rename, rm } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import { buffer } from 'node:stream/consumers';
+import { pack } from 'tar-stream';
+import { SEED_ENTRIES, type SeedConfig } from '../../guest/protocol.ts';
+import type { SshKeyPair } from './identity.ts';
+
+/** What one VM is told about itself. */
+export interface SeedContents {
+  readonly config: SeedConfig;
+  readonly hostKey: SshKeyPair;
+  /** Lines of the login user's authorized_keys, each ended by a newline. */
+  readonly authorizedKeys: string;
+}
+
+const SECTOR_BYTES = 512;
+/** Hypervisors refuse or mishandle disks of a few sectors. */
+const MIN_DISK_BYTES = 64 * 1024;
+
+/**
+ * Writes the seed disk: a plain ustar archive, padded with zeroes to whole sectors. It holds the VM's secrets,
+ * so only its owner may read it. On return it is on disk, synced; a crash leaves either no file at `path` or
+ * all of it. An existing file is replaced.
+ */
+export async function writeSeedDisk(path: string, contents: SeedContents): Promise<void> {
+  const image = await seedImage(contents);
+  const temporary = `${path}.${randomBytes(4).toString('hex')}.tmp`;
+  try {
+    const file = await open(temporary, 'wx', 0o600);
+    try {
+      await file.writeFile(image);
+      await file.sync();
+    } finally {
+      await file.close();
+    }
+    await rename(temporary, path);
+  } catch (error) {
+    await rm(temporary, { force: true });
+    throw error;
+  }
+  await syncDirectory(dirname(path));
+}
+
+/** The bytes of a seed disk. */
+export async function seedImage({ config, hostKey, authorizedKeys }: SeedContents): Promise<Buffer> {
+  const archive = pack();
+  const add = (name: string, text: string): void => {
+    archive.entry({ name, mode: 0o600, uid: 0, gid: 0, mtime: new Date(0) }, text);
+  };
+  add(SEED_ENTRIES.config, `${JSON.stringify(config)}\n`);
+  add(SEED_ENTRIES.hostKey, hostKey.privateKey);
+  add(SEED_ENTRIES.hostKeyPublic, `${hostKey.publicKey}\n`);
+  add(SEED_ENTRIES.authorizedKeys, authorizedKeys);
+  archive.finalize();
+  const bytes = await buffer(archive);
+  const size = Math.max(Math.ceil(bytes.length / SECTOR_BYTES) * SECTOR_BYTES, MIN_DISK_BYTES);
+  return Buffer.concat([bytes, Buffer.alloc(size - bytes.length)]);
+}
+
+async function syncDirectory(path: string): Promise<void> {
+  const directory = await open(path, 'r');
+  try {
+    await directory.sync();
+  } finally {
+    await directory.close();
+  }
+}
