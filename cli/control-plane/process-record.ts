@@ -1,11 +1,18 @@
 import { readFile } from 'node:fs/promises';
 import { z } from 'zod';
+import { systemProcessTable } from '../../node-daemon/vm/process-table.ts';
 import { writeFileAtomic } from './files.ts';
-import { identify, isAlive, ProcessIdentity } from './process-identity.ts';
 
-const Entry = z.object({ name: z.string(), ...ProcessIdentity.shape });
-const Record = z.object({ version: z.literal(1), processes: z.array(Entry) });
+/** A process, not merely its number: pids are used again, after a reboot from the start. */
+const Entry = z.object({
+  name: z.string(),
+  pid: z.number().int().positive(),
+  bootId: z.string(),
+  startTime: z.string(),
+});
 type Entry = z.infer<typeof Entry>;
+
+const Processes = z.object({ version: z.literal(1), processes: z.array(Entry) });
 
 const OBSERVE_EVERY_MS = 20;
 const KILL_TIMEOUT_MS = 10_000;
@@ -15,12 +22,15 @@ export async function recordProcesses(
   path: string,
   processes: readonly { readonly name: string; readonly pid: number }[],
 ): Promise<void> {
+  const table = systemProcessTable();
+  const bootId = await table.bootId();
   const entries: Entry[] = [];
   for (const { name, pid } of processes) {
-    const identity = await identify(pid);
-    if (identity !== undefined) entries.push({ name, ...identity });
+    const startTime = await table.startTime(pid);
+    if (startTime !== undefined) entries.push({ name, pid, bootId, startTime });
   }
-  await writeFileAtomic(path, `${JSON.stringify({ version: 1, processes: entries })}\n`);
+  const content = { version: 1, processes: entries } satisfies z.infer<typeof Processes>;
+  await writeFileAtomic(path, `${JSON.stringify(content)}\n`);
 }
 
 /**
@@ -38,6 +48,11 @@ export async function reapRecorded(path: string): Promise<string[]> {
   return reaped;
 }
 
+async function isAlive(entry: Entry): Promise<boolean> {
+  const table = systemProcessTable();
+  return (await table.bootId()) === entry.bootId && (await table.startTime(entry.pid)) === entry.startTime;
+}
+
 async function observeGone(entry: Entry): Promise<void> {
   const deadline = performance.now() + KILL_TIMEOUT_MS;
   while (await isAlive(entry)) {
@@ -49,7 +64,7 @@ async function observeGone(entry: Entry): Promise<void> {
 
 async function readRecord(path: string): Promise<Entry[]> {
   try {
-    return Record.parse(JSON.parse(await readFile(path, 'utf8'))).processes;
+    return Processes.parse(JSON.parse(await readFile(path, 'utf8'))).processes;
   } catch {
     return [];
   }
