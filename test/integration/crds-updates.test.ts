@@ -1,0 +1,244 @@
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { RUNNER_CLASSES, RUNNERS, TEMPLATES } from '../../crds/resources.ts';
+import type { Runner } from '../../crds/runner.ts';
+import type { RunnerClass } from '../../crds/runner-class.ts';
+import type { Template } from '../../crds/template.ts';
+import type { KubeClient } from '../../kube/client.ts';
+import { linuxHost } from '../builders/host.ts';
+import { binding, runner } from '../builders/runner.ts';
+import { runnerClass } from '../builders/runner-class.ts';
+import { template } from '../builders/template.ts';
+import { testClient, testNamespace, uniqueName } from '../harness/control-plane.ts';
+import { type Kubectl, type KubectlResult, openKubectl } from './crds-kubectl.ts';
+
+let client: KubeClient;
+let kubectl: Kubectl;
+let namespace: string;
+
+beforeAll(async () => {
+  client = testClient();
+  kubectl = await openKubectl();
+  namespace = await testNamespace(client);
+});
+
+afterAll(async () => {
+  await kubectl?.close();
+  await client?.close();
+});
+
+const FIRST = binding(linuxHost());
+const bind = (attempt: number, changes: object = {}) => ({
+  spec: { binding: { ...FIRST, attempt, ...changes } },
+});
+const status = (fields: object | null) => ({ status: fields });
+
+const patchRunner = (name: string, patch: object): Promise<KubectlResult> =>
+  kubectl.run([
+    'patch',
+    'runner',
+    name,
+    ...['--namespace', namespace, '--type', 'merge', '--patch', JSON.stringify(patch)],
+    ...('status' in patch ? ['--subresource', 'status'] : []),
+  ]);
+
+/** A Runner that has been through these patches. */
+async function runnerAfter(patches: readonly object[]): Promise<string> {
+  const fields = {
+    setupScript: { inline: '#!/bin/sh\necho hush-hush' },
+    hostSelector: { pool: 'ios' },
+    timeouts: { boot: '3m' },
+    runnerName: 'one',
+  };
+  const { metadata } = await client
+    .resources<Runner>(RUNNERS)
+    .create(runner({ metadata: { namespace }, spec: fields }));
+  for (const patch of patches) {
+    const { exitCode, stderr } = await patchRunner(metadata.name, patch);
+    expect({ patch, exitCode, stderr }).toEqual({ patch, exitCode: 0, stderr: '' });
+  }
+  return metadata.name;
+}
+
+const IMMUTABLE = 'cannot be changed: delete the Runner and create a new one';
+const GATE = 'must equal spec.binding.attempt: only the bound attempt may run the setup script';
+
+describe('a bad update of a Runner is refused with the field and what would be right', () => {
+  test.each<[string, object[], object, string[]]>([
+    ['another template', [], { spec: { templateName: 'macos' } }, ['spec.templateName', IMMUTABLE]],
+    ['another class', [], { spec: { className: 'large' } }, ['spec.className', IMMUTABLE]],
+    ['no class any more', [], { spec: { className: null } }, ['spec.className', IMMUTABLE]],
+    ['another runner name', [], { spec: { runnerName: 'two' } }, ['spec.runnerName', IMMUTABLE]],
+    ['another script', [], { spec: { setupScript: { inline: 'x' } } }, ['spec.setupScript', IMMUTABLE]],
+    ['no script any more', [], { spec: { setupScript: null } }, ['spec.setupScript', IMMUTABLE]],
+    ['other output', [], { spec: { setupScript: { keepOutput: false } } }, ['spec.setupScript', IMMUTABLE]],
+    ['another completion', [], { spec: { completion: 'Never' } }, ['spec.completion', IMMUTABLE]],
+    ['one more label', [], { spec: { hostSelector: { a: 'b' } } }, ['spec.hostSelector', IMMUTABLE]],
+    ['another timeout', [], { spec: { timeouts: { boot: '9m' } } }, ['spec.timeouts', IMMUTABLE]],
+    ['one more timeout', [], { spec: { timeouts: { clone: '9m' } } }, ['spec.timeouts', IMMUTABLE]],
+    ['a second attempt first', [], bind(2), ['spec.binding', 'must have attempt 1']],
+    ['attempt 0', [], bind(0), ['spec.binding.attempt', 'greater than or equal to 1']],
+    [
+      'another host in the same attempt',
+      [bind(1)],
+      bind(1, { hostName: 'other' }),
+      ['spec.binding', 'cannot change within an attempt: bind anew with attempt + 1'],
+    ],
+    [
+      'other sizes in the same attempt',
+      [bind(1)],
+      { spec: { binding: { resources: { cpu: 9 } } } },
+      ['spec.binding', 'cannot change within an attempt'],
+    ],
+    ['a skipped attempt', [bind(1)], bind(3), ['spec.binding.attempt', 'must stay as it is or grow by one']],
+    ['an attempt back', [bind(1), bind(2)], bind(1), ['spec.binding.attempt', 'must stay as it is or grow']],
+    [
+      'no binding any more',
+      [bind(1)],
+      { spec: { binding: null } },
+      ['spec.binding', 'cannot be removed: to give up the VM, delete the Runner'],
+    ],
+    [
+      'a host name that is none',
+      [],
+      bind(1, { hostName: 'Mini' }),
+      ['spec.binding.hostName', 'name of a host'],
+    ],
+    [
+      'a digest that is none',
+      [],
+      bind(1, { templateDigest: 'sha256:abc' }),
+      ['spec.binding.templateDigest', 'must be "sha256:" and 64 hexadecimal digits'],
+    ],
+    [
+      'memory without a unit',
+      [],
+      bind(1, { resources: { cpu: 1, memory: '8', disk: '1Gi' } }),
+      ['spec.binding.resources.memory', 'must be a size'],
+    ],
+    ['the gate without a binding', [], status({ scriptAttempt: 1 }), ['status.scriptAttempt', GATE]],
+    [
+      'the gate for an attempt that is not bound any more',
+      [bind(1), bind(2)],
+      status({ scriptAttempt: 1 }),
+      ['status.scriptAttempt', GATE],
+    ],
+    [
+      'another attempt after the gate',
+      [bind(1), status({ scriptAttempt: 1 })],
+      bind(2),
+      ['status.scriptAttempt', 'after that no other is bound'],
+    ],
+    [
+      'the gate for another attempt',
+      [bind(1), status({ scriptAttempt: 1 })],
+      status({ scriptAttempt: 2 }),
+      ['status.scriptAttempt', 'the setup script is never run twice'],
+    ],
+    [
+      'the gate taken back',
+      [bind(1), status({ scriptAttempt: 1 })],
+      status({ scriptAttempt: null }),
+      ['status.scriptAttempt', 'cannot be changed nor removed once set'],
+    ],
+    [
+      'the whole status taken back',
+      [bind(1), status({ scriptAttempt: 1, attempt: 1 })],
+      status(null),
+      ['status.scriptAttempt', 'status.attempt', 'can neither shrink nor be removed'],
+    ],
+    [
+      'the attempt of an older status',
+      [bind(1), bind(2), status({ attempt: 2 })],
+      status({ attempt: 1 }),
+      ['status.attempt', 'can neither shrink nor be removed'],
+    ],
+    ['an unknown phase', [], status({ phase: 'Lost' }), ['status.phase', '"Pending", "Creating"']],
+    [
+      'a time that is none',
+      [],
+      status({ startedAt: 'yesterday' }),
+      ['status.startedAt', 'must be of type date-time'],
+    ],
+    [
+      'two conditions of one type',
+      [],
+      status({ conditions: [readyOf('A'), readyOf('B')] }),
+      ['status.conditions[1]', 'Duplicate value', '"type":"Ready"'],
+    ],
+    [
+      'output beyond 4 KiB',
+      [],
+      status({ setup: { outputTail: 'x'.repeat(4097) } }),
+      ['status.setup.outputTail', 'may not be more than 4096'],
+    ],
+  ])('%s', async (_, before, patch, says) => {
+    const { exitCode, stderr } = await patchRunner(await runnerAfter(before), patch);
+    for (const part of says) expect(stderr).toContain(part);
+    expect(stderr).not.toContain('hush-hush');
+    expect(exitCode).toBe(1);
+  });
+});
+
+function readyOf(reason: string) {
+  return { type: 'Ready', status: 'True', reason, message: '', lastTransitionTime: '2026-01-01T00:00:00Z' };
+}
+
+describe('an update that a Runner may undergo is accepted', () => {
+  test.each<[string, object[]]>([
+    ['its first binding', [bind(1)]],
+    ['the same binding again', [bind(1), bind(1)]],
+    ['a second attempt on another host', [bind(1), bind(2, { hostName: 'other', hostUID: 'uid-2' })]],
+    ['the gate', [bind(1), status({ scriptAttempt: 1, attempt: 1 })]],
+    [
+      'the gate of a second attempt',
+      [bind(1), status({ attempt: 1 }), bind(2), status({ scriptAttempt: 2 })],
+    ],
+    ['its end after the gate', [bind(1), status({ scriptAttempt: 1 }), status({ phase: 'Finished' })]],
+    [
+      'labels, annotations and finalizers',
+      [{ metadata: { labels: { a: 'b' }, finalizers: ['a.example/b'] } }],
+    ],
+  ])('%s', async (_, patches) => {
+    expect(await runnerAfter(patches)).toMatch(/^runner-/);
+  });
+});
+
+describe('Templates and RunnerClasses', () => {
+  const patchObject = (plural: string, name: string, spec: object): Promise<KubectlResult> =>
+    kubectl.run(['patch', plural, name, '--type', 'merge', '--patch', JSON.stringify({ spec })]);
+
+  test.each([
+    ['os', { os: 'macOS' }],
+    ['arch', { arch: 'arm64' }],
+  ])('the %s of a Template is immutable', async (field, spec) => {
+    const name = uniqueName('template');
+    await client.resources<Template>(TEMPLATES).create(template({ metadata: { name } }));
+    const { exitCode, stderr } = await patchObject('templates', name, spec);
+    expect(stderr).toContain(`spec.${field}`);
+    expect(stderr).toContain('cannot be changed: delete the Template and create a new one');
+    expect(exitCode).toBe(1);
+  });
+
+  test('the rest of a Template may change', async () => {
+    const name = uniqueName('template');
+    await client.resources<Template>(TEMPLATES).create(template({ metadata: { name } }));
+    const { exitCode, stderr } = await patchObject('templates', name, {
+      ssh: { user: 'admin', port: 2222, privateKeySecretRef: { name: 'ssh', key: 'id_ed25519' } },
+      guestAgent: { enabled: false },
+      minimum: { cpu: 2, memory: '2Gi', disk: '10Gi' },
+      source: { bundle: { name: 'linux-2', digest: `sha256:${'3'.repeat(64)}` } },
+    });
+    expect({ exitCode, stderr }).toEqual({ exitCode: 0, stderr: '' });
+  });
+
+  test('a RunnerClass may change', async () => {
+    const name = uniqueName('class');
+    await client.resources<RunnerClass>(RUNNER_CLASSES).create(runnerClass({ metadata: { name } }));
+    const { exitCode, stderr } = await patchObject('runnerclasses', name, {
+      cpu: 1,
+      memory: '1Gi',
+      disk: '1Gi',
+    });
+    expect({ exitCode, stderr }).toEqual({ exitCode: 0, stderr: '' });
+  });
+});
