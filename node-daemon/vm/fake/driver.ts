@@ -40,6 +40,7 @@ export class FakeDriver implements VmDriver {
   async prepare(bundle: BundlePaths, spec: VmSpec, signal: AbortSignal): Promise<PreparedVm> {
     const { machine, bundles } = this.#options;
     await machine.enter('prepare', bundle.dir, signal);
+    signal.throwIfAborted();
     const read = await readMetadata(bundle.metadata);
     if (read.state === 'present' && read.metadata.prepared !== undefined) return read.metadata.prepared;
     const source = join(spec.templateDir, 'Disk.img');

@@ -75,6 +75,11 @@ export class FakeMachine implements VmProcesses {
     return [...this.#vms.keys()];
   }
 
+  /** `host:port` pairs that VMs listen on. */
+  listening(): string[] {
+    return [...this.#vms.values()].flatMap((vm) => vm.listens);
+  }
+
   /** The VM's process ends by itself. */
   die(bundle: BundlePaths, exit: ProcessExit = { code: 1, signal: null }): void {
     this.#vms.get(bundle.dir)?.end(exit);
@@ -113,7 +118,7 @@ export class FakeMachine implements VmProcesses {
   async spawn(bundle: BundlePaths, command: VmCommand): Promise<SpawnedVm> {
     await this.enter('spawn', bundle.dir);
     const { identity, listens }: FakeCommand = JSON.parse(command.argv[1] ?? '');
-    const busy = new Set([...this.taken, ...[...this.#vms.values()].flatMap((vm) => vm.listens)]);
+    const busy = new Set([...this.taken, ...this.listening()]);
     const conflict = listens.find((address) => busy.has(address));
     if (conflict !== undefined) {
       await appendFile(bundle.log, `port taken: ${conflict}\n`);
