@@ -37,10 +37,10 @@ export class ObjectStore<T extends KubeObject, I extends string = never> impleme
   /** Keys of learned objects that the position has not passed yet. */
   readonly #ahead = new Map<string, string>();
   /**
-   * UIDs whose last write was seen to delete them. Its answer carries the resourceVersion from before the
-   * deletion; the UID is kept until the position is past that.
+   * UIDs whose last write was seen to delete them, until the watch or a list says so, too. The answer to that
+   * write carries the resourceVersion from before the deletion.
    */
-  readonly #gone = new Map<string, string>();
+  readonly #gone = new Map<string, { readonly before: string; readonly wasStored: boolean }>();
   #position: string | undefined;
 
   constructor(indexes?: Readonly<Record<I, IndexFunction<T>>>) {
@@ -80,8 +80,13 @@ export class ObjectStore<T extends KubeObject, I extends string = never> impleme
       this.#gone.clear();
     }
     const listed = new Map<string, Stored<T>>();
+    const listedUids = new Set(items.map((item) => item.metadata.uid));
+    for (const [uid, { before }] of this.#gone) {
+      const tooOld = (compareResourceVersions(before, resourceVersion) ?? 0) > 0;
+      if (!listedUids.has(uid) && !tooOld) this.#gone.delete(uid);
+    }
     for (const item of items) {
-      if (!this.#isKnownGone(item, resourceVersion)) listed.set(objectKey(item.metadata), prepare(item));
+      if (!this.#gone.has(item.metadata.uid)) listed.set(objectKey(item.metadata), prepare(item));
     }
     const deletions: Change<T>[] = [];
     const rest: Change<T>[] = [];
@@ -149,11 +154,11 @@ export class ObjectStore<T extends KubeObject, I extends string = never> impleme
 
   #learnDeletion(key: string, object: Stored<T>, stored: Stored<T> | undefined): Change<T>[] {
     const { uid, resourceVersion } = object.metadata;
-    if (!this.#isBeforePosition(resourceVersion)) this.#gone.set(uid, resourceVersion);
-    const covers =
-      stored?.metadata.uid === uid &&
-      (compareResourceVersions(resourceVersion, stored.metadata.resourceVersion) ?? -1) >= 0;
-    return covers ? this.#remove(key, prepare(object)) : [];
+    const wasStored = stored?.metadata.uid === uid;
+    if (wasStored || this.#isAfterPosition(resourceVersion)) {
+      this.#gone.set(uid, { before: resourceVersion, wasStored });
+    }
+    return wasStored ? this.#remove(key, prepare(object)) : [];
   }
 
   #isBeforePosition(resourceVersion: string): boolean {
@@ -171,16 +176,12 @@ export class ObjectStore<T extends KubeObject, I extends string = never> impleme
     return learned !== undefined && (compareResourceVersions(learned, resourceVersion) ?? -1) > 0;
   }
 
-  #isKnownGone(item: Stored<T>, listedAt: string): boolean {
-    const goneAt = this.#gone.get(item.metadata.uid);
-    return goneAt !== undefined && (compareResourceVersions(goneAt, listedAt) ?? -1) >= 0;
-  }
-
   /** Lets go of what the position has passed. */
   #settle(): Change<T>[] {
     const changes: Change<T>[] = [];
-    for (const [uid, goneAt] of this.#gone) {
-      if (this.#isBeforePosition(goneAt)) this.#gone.delete(uid);
+    for (const [uid, { before, wasStored }] of this.#gone) {
+      // Never shown here and passed: it is not selected, and nothing will tell of its end.
+      if (!wasStored && this.#isBeforePosition(before)) this.#gone.delete(uid);
     }
     for (const [key, learnedAt] of this.#ahead) {
       if (!this.#isAfterPosition(learnedAt)) changes.push(...this.#remove(key));
