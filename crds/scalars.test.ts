@@ -29,7 +29,7 @@ const verdicts: [name: string, schema: z.ZodType, good: unknown[], bad: unknown[
     'HostName',
     HostName,
     ['a', 'runner-1', 'a'.repeat(63)],
-    ['', 'a.b', 'Runner', '-a', 'a-', 'a'.repeat(64)],
+    ['', 'a.b', 'Runner', 'rUn', '-a', 'a-', 'a'.repeat(64)],
   ],
   ['HostObjectName', HostObjectName, ['mini-1', 'a.b', 'a'.repeat(52)], ['', 'Mini', 'a'.repeat(53)]],
   [

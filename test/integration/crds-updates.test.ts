@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { API_VERSION } from '../../crds/meta.ts';
 import { RUNNER_CLASSES, RUNNERS, TEMPLATES } from '../../crds/resources.ts';
 import type { Runner } from '../../crds/runner.ts';
 import type { RunnerClass } from '../../crds/runner-class.ts';
@@ -200,6 +201,39 @@ describe('an update that a Runner may undergo is accepted', () => {
     ],
   ])('%s', async (_, patches) => {
     expect(await runnerAfter(patches)).toMatch(/^runner-/);
+  });
+});
+
+describe('a manifest that is given again after the Runner was bound', () => {
+  const manifestOf = (name: string): string =>
+    JSON.stringify({
+      apiVersion: API_VERSION,
+      kind: 'Runner',
+      metadata: { name, namespace },
+      spec: { templateName: 'linux' },
+    });
+
+  /** Applied as the flags say, bound by someone else, then given again by the command. */
+  const giveAgain = async (apply: string[], again: string[]): Promise<KubectlResult> => {
+    const name = uniqueName('runner');
+    await kubectl.ok([...apply, '-f', '-'], manifestOf(name));
+    expect(await patchRunner(name, bind(1))).toMatchObject({ exitCode: 0 });
+    return kubectl.run([...again, '-f', '-'], manifestOf(name));
+  };
+
+  test.each([[['apply']], [['apply', '--server-side']]])(
+    'kubectl %j leaves the binding alone',
+    async (apply) => {
+      expect(await giveAgain(apply, apply)).toMatchObject({ exitCode: 0, stderr: '' });
+    },
+  );
+
+  test('kubectl replace is told that it would take the binding away', async () => {
+    const { exitCode, stderr } = await giveAgain(['apply'], ['replace']);
+    expect(stderr).toContain(
+      'spec.binding: Forbidden: cannot be removed: to give up the VM, delete the Runner',
+    );
+    expect(exitCode).toBe(1);
   });
 });
 
