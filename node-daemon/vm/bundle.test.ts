@@ -29,7 +29,7 @@ afterEach(() => rm(root, { recursive: true, force: true }));
 describe('names', () => {
   test('what bundlePaths makes, parseBundleName reads back', () => {
     fc.assert(
-      fc.property(fc.uuid(), fc.integer({ min: 1, max: 99_999 }), (uid, attempt) => {
+      fc.property(fc.uuid(), fc.integer({ min: 1, max: 999 }), (uid, attempt) => {
         const { dir } = bundlePaths('/r', uid, attempt);
         expect(parseBundleName(dir.slice('/r/runners/'.length))).toEqual({ uid, attempt });
       }),
@@ -40,7 +40,7 @@ describe('names', () => {
     expect(() => bundlePaths('/r', uid, 1)).toThrow('not a bundle name');
   });
 
-  test.each([0, -1, 1.5, Number.NaN, 100_000])('an attempt %d makes no path', (attempt) => {
+  test.each([0, -1, 1.5, Number.NaN, 1000])('an attempt %d makes no path', (attempt) => {
     expect(() => bundlePaths('/r', UID, attempt)).toThrow('not a bundle name');
   });
 

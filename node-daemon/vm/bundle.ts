@@ -23,11 +23,11 @@ import {
  * A bundle whose files were purged is a tombstone: the metadata alone, until {@link
  * BundleStore.removeTombstone}.
  */
-const NAME = /^([0-9a-zA-Z-]{1,36})\.([1-9][0-9]{0,4})\.bundle$/;
+const NAME = /^([0-9a-zA-Z-]{1,36})\.([1-9][0-9]{0,2})\.bundle$/;
 const METADATA_FILE = 'RuntimeMetadata.json';
 
 /** Longest name that {@link bundlePaths} makes: what socket paths are budgeted with. */
-export const MAX_BUNDLE_NAME = 36 + 1 + 5 + '.bundle'.length;
+export const MAX_BUNDLE_NAME = 36 + 1 + 3 + '.bundle'.length;
 
 /** Throws on a UID or attempt that would not make a bundle's name: both come from the API server. */
 export function bundlePaths(root: string, uid: string, attempt: number): BundlePaths {

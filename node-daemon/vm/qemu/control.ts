@@ -14,7 +14,7 @@ export function guestName({ uid, attempt, hostUid }: VmIdentity): string {
 export async function connectQemu(
   bundle: BundlePaths,
   identity: VmIdentity,
-  processes: VmProcesses,
+  processes: Pick<VmProcesses, 'killAndWait'>,
 ): Promise<VmControl> {
   const qmp = await QmpClient.connect(bundle.controlSocket, CONNECT_LIMIT_MS);
   try {
@@ -43,7 +43,11 @@ export async function connectQemu(
 }
 
 /** A QEMU that does not obey `quit` is killed. */
-async function kill(qmp: QmpClient, bundle: BundlePaths, processes: VmProcesses): Promise<void> {
+async function kill(
+  qmp: QmpClient,
+  bundle: BundlePaths,
+  processes: Pick<VmProcesses, 'killAndWait'>,
+): Promise<void> {
   try {
     await qmp.execute('quit');
   } catch {

@@ -27,6 +27,10 @@ const TRIES = 16;
  * 127.64.0.0/10, where its two ports are forwarded: what a guest sends to the gateway reaches 127.0.0.1 only,
  * so it finds neither the ports of other VMs nor anything else that listens on another loopback address. IPv6
  * is off, because its gateway would lead to ::1.
+ *
+ * That is no wall: user networking passes on whatever address a frame bears, so that root in a guest who
+ * routes 127.0.0.0/8 to the gateway reaches every TCP port of the host's loopback. What listens there has to
+ * ask for credentials.
  */
 export function userNetwork(): QemuNetwork {
   return {
