@@ -93,11 +93,6 @@ export class Binder {
     this.#reopen(({ wish }) => wish.className === undefined || wish.className === name);
   }
 
-  /** Host names where a Runner holds a slot change rarely; this is a view, not a copy. */
-  holders(hostName: string): ReadonlySet<string> {
-    return this.#ledger.holders(hostName);
-  }
-
   /** Why a waiting Runner is not bound; undefined while it was not judged. */
   verdict(uid: string): Verdict | undefined {
     return this.#held.get(uid) ?? this.#backlog.groupOf(uid)?.verdict;

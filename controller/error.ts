@@ -1,0 +1,7 @@
+/** The controller cannot start. The message is one line for a person that says what would be right. */
+export class ControllerError extends Error {
+  constructor(message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.name = 'ControllerError';
+  }
+}

@@ -1,0 +1,135 @@
+import { HOST_KINDS, type Host, type HostKind } from '../../crds/host.ts';
+import { SYSTEM_NAMESPACE } from '../../crds/meta.ts';
+import type { Clock } from '../../kube/clock.ts';
+import { isConflict, isNotFound } from '../../kube/errors.ts';
+import type { Lease } from '../../kube/lease.ts';
+import type { Stored } from '../../kube/object.ts';
+import { type QueueResult, WorkQueue } from '../../kube/queue.ts';
+import type { Resources } from '../../kube/resources.ts';
+import { writeStatus } from '../../kube/status.ts';
+import type { Informers } from '../informers.ts';
+import type { Logger } from '../log.ts';
+import { decideHost } from './decide.ts';
+import { Heartbeats } from './heartbeats.ts';
+
+export interface HostControllerOptions {
+  readonly informers: Informers;
+  readonly hosts: Readonly<Record<HostKind, Resources<Host>>>;
+  readonly leases: Pick<Resources<Lease>, 'get'>;
+  /** See {@link Heartbeats}. */
+  readonly graceMs: number;
+  /** The Lease of a host was judged stale, or was renewed after that. */
+  readonly onHeartbeat: (hostName: string) => void;
+  readonly clock: Clock;
+  readonly log: Logger;
+}
+
+/** Follows the Leases of all hosts and sets Ready=Unknown on those that are lost. */
+export class HostController {
+  readonly #options: HostControllerOptions;
+  readonly #heartbeats: Heartbeats;
+  readonly #telling: WorkQueue;
+  readonly #toldAt = new Map<string, number>();
+  readonly #unsubscribe: (() => void)[] = [];
+
+  constructor(options: HostControllerOptions) {
+    this.#options = options;
+    const { clock, log, leases } = options;
+    this.#heartbeats = new Heartbeats({
+      read: async (name) => await leases.get({ namespace: SYSTEM_NAMESPACE, name }),
+      graceMs: options.graceMs,
+      onChange: (name) => this.#heartbeatChanged(name),
+      clock,
+      log,
+    });
+    this.#telling = new WorkQueue({
+      clock,
+      concurrency: 4,
+      handle: async (key) => await this.#reconcile(key),
+      onError: (key, error, failures, retryInMs) => {
+        const fields = { err: error, host: key, failures, retryInMs };
+        if (isConflict(error) || isNotFound(error)) log.debug(fields, 'a host changed meanwhile');
+        else log.warn(fields, "cannot write a host's status");
+      },
+    });
+  }
+
+  isLost(hostName: string): boolean {
+    return this.#heartbeats.isLost(hostName);
+  }
+
+  /** See {@link Heartbeats.apiLost}. */
+  apiLost(): void {
+    this.#heartbeats.apiLost();
+  }
+
+  /** Begins. All informers must have synced. */
+  start(): void {
+    const { informers } = this.#options;
+    for (const kind of HOST_KINDS) {
+      this.#unsubscribe.push(
+        informers.hosts[kind].on({
+          added: (host) => this.#hostChanged(host),
+          updated: (_, host) => this.#hostChanged(host),
+          deleted: (host) => this.#hostGone(host),
+        }),
+      );
+    }
+    const observe = (lease: Stored<Lease>) => this.#heartbeats.observe(lease.metadata.name, lease);
+    this.#unsubscribe.push(informers.leases.on({ added: observe, updated: (_, lease) => observe(lease) }));
+    this.#heartbeats.start();
+    this.#telling.start();
+  }
+
+  async stop(): Promise<void> {
+    for (const unsubscribe of this.#unsubscribe) unsubscribe();
+    await Promise.all([this.#heartbeats.stop(), this.#telling.shutdown()]);
+  }
+
+  async #reconcile(key: string): Promise<QueueResult> {
+    const { informers, clock, hosts } = this.#options;
+    const { kind, name } = parseKey(key);
+    const host = informers.hosts[kind].store.get({ name });
+    if (host === undefined) return undefined;
+    const toldAt = this.#toldAt.get(key);
+    const { status, requeueAfterMs } = decideHost({
+      host,
+      lost: this.isLost(name),
+      sinceToldMs: toldAt === undefined ? undefined : clock.monotonic() - toldAt,
+      now: clock.now(),
+    });
+    if (requeueAfterMs !== undefined) return { requeueAfterMs };
+    if (status === undefined) return undefined;
+    const { object } = await writeStatus(hosts[kind], host, status);
+    this.#toldAt.set(key, clock.monotonic());
+    informers.hosts[kind].learn(object);
+    return undefined;
+  }
+
+  #hostChanged(host: Stored<Host>): void {
+    const { name } = host.metadata;
+    this.#heartbeats.watch(name);
+    const lease = this.#options.informers.leases.store.get({ namespace: SYSTEM_NAMESPACE, name });
+    this.#heartbeats.observe(name, lease);
+    if (this.isLost(name)) this.#telling.add(keyOf(host));
+  }
+
+  #hostGone(host: Stored<Host>): void {
+    const { name } = host.metadata;
+    this.#toldAt.delete(keyOf(host));
+    const isNamed = HOST_KINDS.some((kind) => this.#options.informers.hosts[kind].store.get({ name }));
+    if (!isNamed) this.#heartbeats.unwatch(name);
+  }
+
+  #heartbeatChanged(name: string): void {
+    for (const kind of HOST_KINDS) this.#telling.add(keyOf({ kind, metadata: { name } }));
+    this.#options.onHeartbeat(name);
+  }
+}
+
+const keyOf = ({ kind, metadata }: Pick<Host, 'kind' | 'metadata'>): string => `${kind}/${metadata.name}`;
+
+function parseKey(key: string): { kind: HostKind; name: string } {
+  const slash = key.indexOf('/');
+  return { kind: key.slice(0, slash) === 'MacHost' ? 'MacHost' : 'LinuxHost', name: key.slice(slash + 1) };
+}
