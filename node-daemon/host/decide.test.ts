@@ -101,13 +101,13 @@ test.each<[string, Partial<HostFacts>, string, string, RegExp]>([
     'broken ones',
     {
       problems: new Map([
-        ['a', 'Disk.img is missing'],
-        ['b', 'kernel: wrong digest'],
+        ['a', 'template a: Disk.img: is missing'],
+        ['b', 'template b: kernel: is corrupt'],
       ]),
     },
     'False',
     'TemplateBroken',
-    /^a: Disk\.img is missing; b: kernel: wrong digest$/,
+    /^template a: Disk\.img: is missing; template b: kernel: is corrupt$/,
   ],
   [
     'too many',

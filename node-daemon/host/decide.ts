@@ -34,7 +34,7 @@ export interface HostFacts extends HostIdentity {
   readonly probe: Probe;
   /** Verified bundles, in the order of their names. */
   readonly templates: readonly HostTemplate[];
-  /** Name of a bundle → what is wrong with it. */
+  /** What is wrong with other bundles, by name: one line each. */
   readonly problems: ReadonlyMap<string, string>;
   readonly room: DiskRoom;
   /** `stopping`: the daemon ends in order; its VMs run on. */
@@ -90,12 +90,13 @@ function ready(facts: HostFacts): Verdict {
       `too little room on the volume of ${facts.root}: no VM is started before ${needed} are free`,
     );
   }
-  const { version, accelerator } = probe.capabilities;
-  return is('True', 'DaemonReady', `VMs run under ${facts.driver} ${version} with ${accelerator}`);
+  const { version, accelerator, acceleratorReason } = probe.capabilities;
+  const because = acceleratorReason === undefined ? '' : ` (${acceleratorReason})`;
+  return is('True', 'DaemonReady', `VMs run under ${facts.driver} ${version} with ${accelerator}${because}`);
 }
 
 function templatesHealthy(facts: HostFacts): Verdict {
-  const problems = [...facts.problems].map(([name, problem]) => `${name}: ${problem}`);
+  const problems = [...facts.problems.values()];
   const surplus = facts.templates.length - MOST_TEMPLATES;
   if (surplus > 0) {
     problems.push(`${surplus} templates are not offered: a host offers at most ${MOST_TEMPLATES}`);

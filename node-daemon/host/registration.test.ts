@@ -40,6 +40,12 @@ test.each([
   ['a host that a user declared first', facts({ object: host({ finalizers: [] }, null) }), 'adopt'],
   ['a host that is dying as the daemon starts', facts({ object: dying }), 'adopt'],
   ['the host of another machine', facts({ object: host({}, 'machine-b') }), 'refuse'],
+  ['another machine took the object over', facts({ object: host({}, 'machine-b'), uid: 'u1' }), 'refuse'],
+  [
+    'another machine took the object over, which is dying',
+    facts({ object: host({ deletionTimestamp }, 'machine-b'), uid: 'u1', purged: true }),
+    'refuse',
+  ],
   ['registered', facts({ object: live, uid: 'u1' }), 'none'],
   ['registered, finalizer lost', facts({ object: host({ finalizers: [] }), uid: 'u1' }), 'addFinalizer'],
   [

@@ -29,20 +29,17 @@ export type RegistrationStep =
   | { readonly step: 'addFinalizer'; readonly object: Stored<Host> }
   | { readonly step: 'removeFinalizer'; readonly object: Stored<Host> }
   | { readonly step: 'none' }
-  /** The object is another machine's. */
-  | { readonly step: 'refuse'; readonly machineId: string };
+  /** The object is another machine's: it is not touched. */
+  | { readonly step: 'refuse'; readonly object: Stored<Host> };
 
 /** The next step towards being registered. Pure; asked again after each step. */
 export function decideRegistration(facts: RegistrationFacts): RegistrationStep {
   const { object, uid, purged } = facts;
   if (uid !== undefined && uid !== object?.metadata.uid && !purged) return { step: 'none' };
   if (object === undefined) return { step: 'create' };
-  if (object.metadata.uid !== uid) {
-    const owner = object.status?.nodeInfo?.machineID;
-    return owner === undefined || owner === facts.machineId
-      ? { step: 'adopt', object }
-      : { step: 'refuse', machineId: owner };
-  }
+  const owner = object.status?.nodeInfo?.machineID;
+  if (owner !== undefined && owner !== facts.machineId) return { step: 'refuse', object };
+  if (object.metadata.uid !== uid) return { step: 'adopt', object };
   const finalized = object.metadata.finalizers?.includes(HOST_FINALIZER) ?? false;
   if (object.metadata.deletionTimestamp === undefined) {
     return finalized ? { step: 'none' } : { step: 'addFinalizer', object };

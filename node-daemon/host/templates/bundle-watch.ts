@@ -1,6 +1,7 @@
 import type { Clock, Timer } from '../../../kube/clock.ts';
+import type { TemplateBundle } from '../../vm/template.ts';
 import { fingerprintOf } from './fingerprint.ts';
-import type { Judgement, TemplateBundle } from './judge.ts';
+import type { Judgement } from './judge.ts';
 
 /** A bundle is looked at once nothing was written to it for this long. */
 const SETTLE_MS = 150;
@@ -71,7 +72,8 @@ export class BundleWatch {
       const judgement = await this.#judgeIfChanged(look.signal);
       if (!look.signal.aborted && judgement !== undefined) this.#conclude(judgement);
     } catch (error) {
-      if (!look.signal.aborted) this.#broken(undefined, `cannot be read: ${messageOf(error)}`);
+      if (!look.signal.aborted)
+        this.#broken(undefined, `${this.#options.dir}: cannot be read: ${messageOf(error)}`);
     } finally {
       if (this.#looking === look) this.#looking = undefined;
     }

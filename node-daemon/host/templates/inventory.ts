@@ -3,10 +3,9 @@ import { join, relative, sep } from 'node:path';
 import { type FSWatcher, watch } from 'chokidar';
 import type { Clock, Timer } from '../../../kube/clock.ts';
 import type { Logger } from '../../log.ts';
-import type { TemplateMetadata } from '../../vm/template.ts';
+import type { TemplateBundle, TemplateMetadata } from '../../vm/template.ts';
 import { BundleWatch } from './bundle-watch.ts';
-import { judgeBundle, type TemplateBundle, type TemplateReader } from './judge.ts';
-import type { VerifiedTemplates } from './verified.ts';
+import { judgeBundle, type TemplateReader } from './judge.ts';
 
 /** Fallback for file events that were lost; compares fingerprints only. */
 const RESCAN_MS = 60_000;
@@ -15,7 +14,6 @@ export interface InventoryOptions {
   /** `<root>/templates`; need not be there yet. */
   readonly dir: string;
   readonly reader: TemplateReader;
-  readonly verified: VerifiedTemplates;
   readonly clock: Clock;
   readonly log: Logger;
 }
@@ -24,7 +22,7 @@ export interface InventoryOptions {
 export interface TemplateListing {
   /** Bundles that may be cloned, by name. */
   readonly published: ReadonlyMap<string, TemplateBundle>;
-  /** What is wrong with the others, by name. */
+  /** What is wrong with the others, by name: one line each, which names the template. */
   readonly problems: ReadonlyMap<string, string>;
 }
 
@@ -41,6 +39,8 @@ export class TemplateInventory {
   readonly #watches = new Map<string, BundleWatch>();
   readonly #listeners = new Set<() => void>();
   readonly #stopped = new AbortController();
+  readonly #settling = Promise.withResolvers<void>();
+  #scanned = false;
   #watcher: FSWatcher | undefined;
   #rescan: Timer | undefined;
   #hashing: Promise<unknown> = Promise.resolve();
@@ -53,6 +53,11 @@ export class TemplateInventory {
   /** A new value after every change. */
   listing(): TemplateListing {
     return this.#listing;
+  }
+
+  /** Resolves when something can be said of every bundle that was there at the start. */
+  get settled(): Promise<void> {
+    return this.#settling.promise;
   }
 
   /** Calls back after every change. Returns the way out. */
@@ -100,6 +105,8 @@ export class TemplateInventory {
     }
     if (this.#stopped.signal.aborted) return;
     for (const watch of this.#watches.values()) watch.recheck();
+    this.#scanned = true;
+    this.#settle();
     this.#rescan = this.#options.clock.setTimeout(() => void this.#scan(), RESCAN_MS);
   }
 
@@ -114,7 +121,7 @@ export class TemplateInventory {
     const known = this.#watches.get(name);
     if (known !== undefined) return known;
     const dir = join(this.#options.dir, name);
-    const { clock, verified } = this.#options;
+    const { clock } = this.#options;
     const reader: TemplateReader = {
       read: (path) => this.#options.reader.read(path),
       verify: (path, metadata, signal) => this.#verifyInTurn(path, metadata, signal),
@@ -122,7 +129,7 @@ export class TemplateInventory {
     const watch = new BundleWatch({
       dir,
       clock,
-      judge: (signal) => judgeBundle(name, dir, reader, verified, signal),
+      judge: (signal) => judgeBundle(name, dir, reader, signal),
       changed: () => this.#changed(name),
     });
     this.#watches.set(name, watch);
@@ -153,7 +160,13 @@ export class TemplateInventory {
     const before = this.#listing;
     this.#listing = { published, problems };
     this.#tell(name, before);
+    this.#settle();
     for (const listener of this.#listeners) listener();
+  }
+
+  #settle(): void {
+    const judged = [...this.#watches.values()].every((watch) => watch.verdict() !== undefined);
+    if (this.#scanned && judged) this.#settling.resolve();
   }
 
   #tell(name: string, before: TemplateListing): void {
@@ -161,7 +174,7 @@ export class TemplateInventory {
     const now = this.#listing;
     const problem = now.problems.get(name);
     if (problem !== undefined && problem !== before.problems.get(name)) {
-      log.error({ template: name }, `${join(dir, name)}: the template is not offered: ${problem}`);
+      log.error({ dir: join(dir, name) }, `not offered: ${problem}`);
     }
     const bundle = now.published.get(name);
     if (bundle !== undefined)

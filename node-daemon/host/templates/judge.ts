@@ -1,19 +1,13 @@
 import { HostTemplate } from '../../../crds/host.ts';
-import type { TemplateMetadata } from '../../vm/template.ts';
+import type { TemplateBundle, TemplateMetadata } from '../../vm/template.ts';
+import { TEMPLATE_METADATA } from '../../vm/template.ts';
 import { fingerprintOf } from './fingerprint.ts';
-import type { VerifiedTemplates } from './verified.ts';
 
-/** A bundle whose digests are right. */
-export interface TemplateBundle {
-  readonly dir: string;
-  readonly metadata: TemplateMetadata;
-}
-
-/** How a bundle is read; both reject with an error whose message is one line for a person. */
+/** How a bundle is read; both reject with one line for a person, which names the template. */
 export interface TemplateReader {
   /** Cheap: the metadata, and that every file it names is there in its size. */
   read(dir: string): Promise<TemplateMetadata>;
-  /** Costs reading every byte: the digests. */
+  /** The digests. May cost reading every byte. */
   verify(dir: string, metadata: TemplateMetadata, signal: AbortSignal): Promise<void>;
 }
 
@@ -33,27 +27,26 @@ export type Judgement =
       readonly changedAt: number;
     };
 
-/** Looks at one bundle. Digests are computed only where the directory changed since they were found right. */
+/** Looks at one bundle. */
 export async function judgeBundle(
   name: string,
   dir: string,
   reader: TemplateReader,
-  verified: VerifiedTemplates,
   signal: AbortSignal,
 ): Promise<Judgement> {
   const before = await fingerprintOf(dir);
-  if (before === undefined) {
-    await verified.remember(name, undefined);
-    return { state: 'absent' };
-  }
-  const result = await inspect(name, dir, reader, verified.has(name, before.value), signal);
+  if (before === undefined) return { state: 'absent' };
+  const result = await inspect(name, dir, reader, signal);
   const after = await fingerprintOf(dir);
   if (after?.value !== before.value) return { state: 'changing' };
   if (typeof result === 'string') {
     return { state: 'broken', problem: result, fingerprint: before.value, changedAt: before.changedAt };
   }
-  await verified.remember(name, before.value);
-  return { state: 'healthy', bundle: { dir, metadata: result }, fingerprint: before.value };
+  return {
+    state: 'healthy',
+    bundle: { dir, metadata: result },
+    fingerprint: before.value,
+  };
 }
 
 /** The metadata, or what is wrong. */
@@ -61,18 +54,17 @@ async function inspect(
   name: string,
   dir: string,
   reader: TemplateReader,
-  verified: boolean,
   signal: AbortSignal,
 ): Promise<TemplateMetadata | string> {
+  const wrong = (what: string) => `template ${name}: ${TEMPLATE_METADATA}: ${what}`;
   try {
     const metadata = await reader.read(dir);
     if (metadata.name !== name) {
-      return `TemplateMetadata.json: name is "${metadata.name}", but the directory is "${name}"; rename one of them`;
+      return wrong(`name is "${metadata.name}", but the directory is "${name}"; rename one of them`);
     }
-    const offer = HostTemplate.safeParse(metadata);
-    const issue = offer.error?.issues[0];
-    if (issue !== undefined) return `TemplateMetadata.json: ${issue.path.join('.')}: ${issue.message}`;
-    if (!verified) await reader.verify(dir, metadata, signal);
+    const issue = HostTemplate.safeParse(metadata).error?.issues[0];
+    if (issue !== undefined) return wrong(`${issue.path.join('.')}: ${issue.message}`);
+    await reader.verify(dir, metadata, signal);
     return metadata;
   } catch (error) {
     return error instanceof Error ? error.message : String(error);
