@@ -4,6 +4,16 @@ import { Agent, request } from 'node:https';
 import type { Pki } from './pki.ts';
 
 const POLL_MS = 20;
+
+/**
+ * Ready for the administrator. The two hooks left out poll once a second and only fill in default roles and
+ * priority classes, which system:masters has no need of.
+ */
+const READY_PATH = `/readyz?${['rbac/bootstrap-roles', 'scheduling/bootstrap-system-priority-classes']
+  .map((hook) => `exclude=poststarthook/${hook}`)
+  .join('&')}`;
+/** Made by a controller in the API server, which no readiness check waits for. */
+const DEFAULT_NAMESPACE_PATH = '/api/v1/namespaces/default';
 const REQUEST_TIMEOUT_MS = 2_000;
 
 /** Settles when the condition holds; false where the signal or the deadline came first. */
@@ -24,7 +34,7 @@ async function until(
 export const waitForFile = (path: string, deadlineMs: number, signal: AbortSignal): Promise<boolean> =>
   until(() => existsSync(path), deadlineMs, signal);
 
-/** Waits for the API server to answer /readyz with 200, asked as the administrator. */
+/** Waits for the API server to be ready and to have its default namespace, asked as the administrator. */
 export async function waitForReady(
   server: string,
   pki: Pki,
@@ -39,7 +49,10 @@ export async function waitForReady(
     maxSockets: 1,
   });
   try {
-    return await until(() => answersOk(`${server}/readyz`, agent), deadlineMs, signal);
+    const isReady = async (): Promise<boolean> =>
+      (await answersOk(server + READY_PATH, agent)) &&
+      (await answersOk(server + DEFAULT_NAMESPACE_PATH, agent));
+    return await until(isReady, deadlineMs, signal);
   } finally {
     agent.destroy();
   }
