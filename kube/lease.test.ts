@@ -317,8 +317,9 @@ test('whatever becomes of network and holders, no two rely on the lease at once'
         } else if (next.do === 'network') {
           Object.assign(holders[next.who]?.network ?? {}, { state: next.state, delayMs: next.delayMs });
         } else {
+          // Four exchanges may be under way or to come, the release included; each takes 30 s at most.
           const stopped = holders[next.who]?.lease.stop({ release: next.release });
-          await clock.advance(31_000);
+          await clock.advance(120_000);
           await stopped;
           holders[next.who] = holder(`h${next.who}`, { wallOffsetMs: offsets[next.who] ?? 0 });
           holders[next.who]?.lease.start();
