@@ -95,7 +95,8 @@ export class EventRecorder {
   readonly #perObject = new Map<string, TokenBucket>();
   readonly #total: TokenBucket;
   readonly #queue: WorkQueue;
-  #stopping = false;
+  /** Aborted on stop: rates no longer count, and nothing is recorded any more. */
+  readonly #stopping = new AbortController();
 
   constructor(options: EventRecorderOptions) {
     this.#options = options;
@@ -112,7 +113,7 @@ export class EventRecorder {
 
   /** Cluster-scoped objects' events go to the namespace `default`, as kubectl describe expects. */
   record(regarding: KubeObject, text: EventText): void {
-    if (this.#stopping) return;
+    if (this.#stopping.signal.aborted) return;
     const event = this.#compose(regarding, text);
     const key = seriesKey(event);
     const now = this.#clock.monotonic();
@@ -134,7 +135,7 @@ export class EventRecorder {
 
   /** Writes what waits, for at most `deadlineMs`. Nothing is recorded afterwards. */
   async stop(options: { deadlineMs: number }): Promise<void> {
-    this.#stopping = true;
+    this.#stopping.abort();
     for (const [key, entry] of this.#entries) if (isDue(entry)) this.#queue.add(key);
     const deadline = new AbortController();
     await Promise.race([
@@ -170,11 +171,10 @@ export class EventRecorder {
     return false;
   }
 
-  async #write(key: string): Promise<{ requeueAfterMs: number } | undefined> {
+  async #write(key: string): Promise<undefined> {
+    await this.#turn();
     const entry = this.#entries.get(key);
-    if (entry === undefined || !isDue(entry)) return undefined;
-    const waitMs = this.#stopping ? 0 : this.#total.take();
-    if (waitMs > 0) return { requeueAfterMs: waitMs };
+    if (entry === undefined || !isDue(entry)) return;
     const { count } = entry;
     const series = { count, lastObservedTime: microTime(entry.lastSeenWall) };
     entry.written =
@@ -182,7 +182,16 @@ export class EventRecorder {
         ? await this.#options.resources.create({ ...entry.event, ...(count > 1 && { series }) })
         : await this.#continueSeries(entry.written, entry.event, series);
     entry.writtenCount = count;
-    return undefined;
+  }
+
+  /** Resolves when the rate of all events together allows one more. */
+  async #turn(): Promise<void> {
+    const { signal } = this.#stopping;
+    while (!signal.aborted) {
+      const waitMs = this.#total.take();
+      if (waitMs === 0) return;
+      await sleep(this.#clock, waitMs, signal);
+    }
   }
 
   async #continueSeries(
