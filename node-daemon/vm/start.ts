@@ -24,6 +24,7 @@ export async function startVm(
   bundle: BundlePaths,
   prepared: PreparedVm,
   now: () => number,
+  socketDeadlineMs: number = SOCKET_DEADLINE_MS,
 ): Promise<StartedVm> {
   const spawned = await spawn(backend, bundle, prepared);
   const startReturnedAt = now();
@@ -32,7 +33,8 @@ export async function startVm(
     throw backend.driver.explainExit(await logTail(bundle.log));
   }
   const recorded = backend.bundles.update(bundle, { process: spawned.identity, startReturnedAt });
-  const connected = firstConnection(backend, bundle, prepared, spawned);
+  const deadline = performance.now() + socketDeadlineMs;
+  const connected = firstConnection(backend, bundle, prepared, spawned, deadline);
   const [outcome] = await Promise.allSettled([recorded, connected]);
   const control = await connected;
   if (outcome.status === 'fulfilled') return { control, startReturnedAt };
@@ -53,12 +55,12 @@ async function firstConnection(
   bundle: BundlePaths,
   prepared: PreparedVm,
   spawned: SpawnedVm,
+  deadline: number,
 ): Promise<VmControl> {
   let over = false;
   const exited = spawned.exited.then(() => {
     over = true;
   });
-  const deadline = performance.now() + SOCKET_DEADLINE_MS;
   for (;;) {
     try {
       return await driver.connect(bundle, prepared.spec.identity);

@@ -5,6 +5,7 @@ import { access, chmod, copyFile, rename, rm, stat, statfs, truncate, writeFile 
 import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 import { type BundlePaths, VmError } from '../driver.ts';
+import { QEMU_IMG } from './installation.ts';
 
 const run = promisify(execFile);
 
@@ -69,7 +70,7 @@ async function overlay(source: string, target: string, bytes: number, signal: Ab
   await rm(temporary, { force: true });
   const argv = ['create', '-q', '-f', 'qcow2', '-F', 'raw', '-b', source, temporary, String(bytes)];
   try {
-    await run('qemu-img', argv, { timeout: QEMU_IMG_LIMIT_MS, signal, maxBuffer: 65_536 });
+    await run(QEMU_IMG, argv, { timeout: QEMU_IMG_LIMIT_MS, signal, maxBuffer: 65_536 });
   } catch (error) {
     signal.throwIfAborted();
     throw new VmError('CloneFailed', `qemu-img could not make an overlay of ${source}: ${lastLine(error)}`, {

@@ -8,6 +8,9 @@ const run = promisify(execFile);
 const LIMITS = { timeout: 10_000, maxBuffer: 1024 * 1024 };
 const FAST_FIRMWARE = 'qboot.rom';
 
+/** Makes overlays; in a package of its own on some systems. */
+export const QEMU_IMG = 'qemu-img';
+
 /** What the QEMU that is installed can do. */
 export interface QemuInstallation {
   readonly binary: string;
@@ -21,23 +24,25 @@ export interface QemuInstallation {
 /** Rejects with DriverUnavailable where there is no QEMU that runs. */
 export async function inspectInstallation(binary: string): Promise<QemuInstallation> {
   try {
-    const [version, help, dataDirs] = await Promise.all(
-      [['--version'], ['--help'], ['-L', 'help']].map((argv) => run(binary, argv, LIMITS)),
-    );
-    const number = /version (\S+)/.exec(version?.stdout ?? '')?.[1];
+    const [version, help, dataDirs] = await Promise.all([
+      run(binary, ['--version'], LIMITS),
+      run(binary, ['--help'], LIMITS),
+      run(binary, ['-L', 'help'], LIMITS),
+      run(QEMU_IMG, ['--version'], LIMITS),
+    ]);
+    const number = /emulator version (\S+)/.exec(version.stdout)?.[1];
     if (number === undefined) throw new Error(`${binary} --version does not tell its version`);
     return {
       binary,
       version: number,
-      sandbox: /^-sandbox /m.test(help?.stdout ?? ''),
-      firmware: (await hasFirmware((dataDirs?.stdout ?? '').split('\n'))) ? FAST_FIRMWARE : '',
+      sandbox: /^-sandbox /m.test(help.stdout),
+      firmware: (await hasFirmware(dataDirs.stdout.split('\n'))) ? FAST_FIRMWARE : '',
     };
   } catch (error) {
-    const missing = error instanceof Error && 'code' in error && error.code === 'ENOENT';
-    const why = error instanceof Error ? error.message.split('\n')[0] : String(error);
-    const message = missing
-      ? `${binary} is not installed: install qemu-system-x86 and qemu-utils`
-      : `${binary} does not run: ${why}`;
+    const message =
+      error instanceof Error && 'code' in error && error.code === 'ENOENT' && 'path' in error
+        ? `${error.path} is not installed: install qemu-system-x86 and qemu-utils`
+        : `${binary} does not run: ${error instanceof Error ? error.message.split('\n')[0] : String(error)}`;
     throw new VmError('DriverUnavailable', message, { cause: error });
   }
 }

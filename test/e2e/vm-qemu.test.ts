@@ -1,0 +1,166 @@
+import { readFile, stat, statfs, writeFile } from 'node:fs/promises';
+import { createConnection } from 'node:net';
+import { join } from 'node:path';
+import { afterEach, beforeAll, beforeEach, describe, expect, inject, test } from 'vitest';
+import type { GuestStatus } from '../../guest/protocol.ts';
+import { vmDriverContract } from '../../node-daemon/vm/contract.ts';
+import type { PreparedVm, VmControl } from '../../node-daemon/vm/driver.ts';
+import { bootFailure, chooseAccelerator } from '../../node-daemon/vm/qemu/accelerator.ts';
+import { inspectInstallation } from '../../node-daemon/vm/qemu/installation.ts';
+import { readBootableTemplate } from '../../node-daemon/vm/qemu/template-files.ts';
+import { observeVm } from '../../node-daemon/vm/recover.ts';
+import { until } from '../harness/until.ts';
+import {
+  createGuest,
+  type Guest,
+  makeQemuMachine,
+  mountReflinkVolume,
+  type QemuMachine,
+  startGuest,
+} from './vm-qemu-machine.ts';
+
+const TEMPLATE = join(inject('templatesDir'), 'linux');
+
+/** Found once: a probe may take as long as a guest that hangs. */
+let accelerator: 'kvm' | 'tcg';
+beforeAll(async () => {
+  const machine = await makeQemuMachine(TEMPLATE);
+  accelerator = (await machine.backend.driver.probe()).accelerator === 'kvm' ? 'kvm' : 'tcg';
+  await machine.dispose();
+});
+
+vmDriverContract('qemu', () => makeQemuMachine(TEMPLATE, { accelerator }));
+
+describe('a guest', () => {
+  let machine: QemuMachine;
+  let guest: Guest;
+  let control: VmControl;
+  beforeEach(async () => {
+    machine = await makeQemuMachine(TEMPLATE, { accelerator });
+    guest = await createGuest(machine);
+    control = await startGuest(machine, guest);
+  });
+  afterEach(async () => {
+    control.close();
+    await machine.dispose();
+  });
+
+  test('answers where prepare said, as whom the seed disk made it, and outlives its daemon', async () => {
+    const { bundle, prepared, token } = guest;
+    await until('an SSH banner', async () => (await banner(prepared)).startsWith('SSH-2.0-'));
+    const before = await status(prepared, token);
+    expect(before).toMatchObject({ uid: bundle.uid, attempt: 1, mac: prepared.endpoints.mac });
+    control.close();
+    const adopted = await observeVm(machine.restarted(), bundle);
+    if (adopted.state !== 'present') throw new Error(`it is ${adopted.state}`);
+    const after = await status(prepared, token);
+    expect(after.bootId).toBe(before.bootId);
+    expect(after.uptimeSeconds).toBeGreaterThanOrEqual(before.uptimeSeconds);
+    adopted.control.close();
+  });
+
+  test('finds its disk as large as its class said', async () => {
+    const { prepared, token } = guest;
+    await until('the guest agent', () =>
+      status(prepared, token).then(
+        () => true,
+        () => false,
+      ),
+    );
+    expect(await readFile(guest.bundle.serialLog, 'utf8')).not.toContain('I/O error');
+    const { size } = await stat(join(TEMPLATE, 'Disk.img'));
+    expect(prepared.spec.resources.diskBytes).toBeGreaterThan(size);
+  });
+
+  test('whose QEMU has stopped answering is unknown, and purged all the same', async () => {
+    const { bundle } = guest;
+    control.close();
+    const found = await machine.backend.processes.find(bundle);
+    if (found.state !== 'present') throw new Error(`it is ${found.state}`);
+    for (const { pid } of found.processes) process.kill(pid, 'SIGSTOP');
+    expect(await observeVm(machine.backend, bundle)).toMatchObject({ state: 'unknown' });
+    await machine.backend.driver.purge(bundle);
+    expect(await observeVm(machine.backend, bundle)).toEqual({ state: 'absent' });
+  });
+});
+
+describe('on a filesystem that clones files', () => {
+  test('the disk is a clone that takes no room, and boots', async (context) => {
+    const volume = await mountReflinkVolume();
+    if (volume.dir === undefined) return context.skip(`no XFS to test on: ${volume.why}`);
+    const machine = await makeQemuMachine(TEMPLATE, { accelerator }, { parent: volume.dir, copy: true });
+    try {
+      expect((await machine.backend.driver.probe()).reflink).toBe(true);
+      const free = async () => (await statfs(machine.root)).bavail * (await statfs(machine.root)).bsize;
+      const before = await free();
+      const guest = await createGuest(machine);
+      expect(before - (await free())).toBeLessThan(64 * 2 ** 20);
+      expect((await stat(guest.bundle.disk)).size).toBe(guest.prepared.spec.resources.diskBytes);
+      expect(guest.prepared.driver).toMatchObject({ diskFormat: 'raw' });
+      const control = await startGuest(machine, guest);
+      await until('an SSH banner', async () => (await banner(guest.prepared)).startsWith('SSH-2.0-'));
+      control.close();
+    } finally {
+      await machine.dispose();
+      await volume.unmount();
+    }
+  });
+});
+
+describe('the accelerator probe', () => {
+  test('sees a kernel boot, and says what it saw of one that does not', async () => {
+    const installation = await inspectInstallation('qemu-system-x86_64');
+    const template = await readBootableTemplate(TEMPLATE);
+    const tcg = ['-accel', 'tcg', '-cpu', 'max'];
+    expect(await bootFailure(installation, template, tcg)).toBeUndefined();
+    const machine = await makeQemuMachine(TEMPLATE, { accelerator });
+    const kernel = join(machine.root, 'kernel');
+    await writeFile(kernel, 'no kernel');
+    expect(await bootFailure(installation, { ...template, kernel }, tcg)).toMatch(/kernel/);
+    await machine.dispose();
+  });
+
+  test('keeps its verdict for this boot, this QEMU and this kernel', async () => {
+    const machine = await makeQemuMachine(TEMPLATE);
+    const installation = await inspectInstallation('qemu-system-x86_64');
+    const template = await readBootableTemplate(TEMPLATE);
+    const choose = (bootId: string, kernelDigest = template.kernelDigest) =>
+      chooseAccelerator(machine.root, installation, { ...template, kernelDigest }, bootId);
+    const verdict = await choose('this boot');
+    expect(verdict).toMatchObject({ accelerator, decided: true });
+    const cache = join(machine.root, 'accelerator.json');
+    const cached = await readFile(cache, 'utf8').catch(() => undefined);
+    // Without a device there is nothing to try, and nothing worth keeping.
+    if (cached !== undefined) {
+      await writeFile(cache, cached.replace(/"accelerator": "\w+"/, '"accelerator": "tcg"'));
+      expect((await choose('this boot')).accelerator).toBe('tcg');
+      expect(await choose('another boot')).toEqual(verdict);
+    }
+    await machine.dispose();
+  });
+});
+
+/** The first bytes that the guest's SSH server sends; empty where there is none yet. */
+function banner({ endpoints }: PreparedVm): Promise<string> {
+  return new Promise((resolve) => {
+    const socket = createConnection(endpoints.ssh.port, endpoints.ssh.host);
+    const end = (text: string): void => {
+      socket.destroy();
+      resolve(text);
+    };
+    socket.setTimeout(500, () => end(''));
+    socket.on('data', (chunk) => end(chunk.toString('latin1')));
+    socket.on('error', () => end(''));
+    socket.on('close', () => end(''));
+  });
+}
+
+async function status({ endpoints }: PreparedVm, token: string): Promise<GuestStatus> {
+  const { host, port } = endpoints.agent;
+  const response = await fetch(`http://${host}:${port}/status`, {
+    headers: { authorization: `Bearer ${token}` },
+    signal: AbortSignal.timeout(2_000),
+  });
+  if (!response.ok) throw new Error(`the agent answered ${response.status}`);
+  return response.json() as Promise<GuestStatus>;
+}
