@@ -32,6 +32,6 @@ function etcdComplaint(line: string): string | undefined {
 function klogComplaint(line: string): string | undefined {
   const quoted = /^[EF]\d{4} .*? err="((?:[^"\\]|\\.)*)"/.exec(line);
   if (quoted?.[1] !== undefined) return quoted[1].replaceAll('\\"', '"');
-  const plain = /^(?:[EF]\d{4} \S+\s+\d+ \S+\] |[Ee]rror: |panic: )(.+)$/.exec(line);
+  const plain = /^(?:[EF]\d{4} \S+\s+\d+ \S+\] |[Ee]rror: |panic: |setpriv: )(.+)$/.exec(line);
   return plain?.[1];
 }

@@ -1,4 +1,4 @@
-import { createWriteStream, renameSync, statSync, type WriteStream } from 'node:fs';
+import { closeSync, fstatSync, openSync, renameSync, writeSync } from 'node:fs';
 import type { Readable } from 'node:stream';
 
 const MAX_BYTES = 8 << 20;
@@ -6,18 +6,18 @@ const TAIL_CHARACTERS = 8_192;
 
 /**
  * A child's output in a file of at most 8 MiB and one predecessor (`.1`), with the end of it in memory for error
- * messages. What cannot be written is dropped: a full disk must not stop the child.
+ * messages. What cannot be written is dropped: a full disk must not stop the child. Writes synchronously: these programs
+ * say little, and no queue has to be bounded.
  */
 export class RotatingLog {
   readonly #path: string;
-  #stream: WriteStream;
-  #bytes: number;
+  #file: number | undefined;
+  #bytes = 0;
   #tail = '';
 
   constructor(path: string) {
     this.#path = path;
-    this.#bytes = statSync(path, { throwIfNoEntry: false })?.size ?? 0;
-    this.#stream = this.#open();
+    this.#open();
   }
 
   /** Takes everything that the source emits until it ends. */
@@ -32,28 +32,32 @@ export class RotatingLog {
   }
 
   close(): void {
-    this.#stream.end();
+    if (this.#file !== undefined) closeSync(this.#file);
+    this.#file = undefined;
   }
 
-  #open(): WriteStream {
-    return createWriteStream(this.#path, { flags: 'a', mode: 0o600 }).on('error', () => undefined);
+  #open(): void {
+    try {
+      this.#file = openSync(this.#path, 'a', 0o600);
+      this.#bytes = fstatSync(this.#file).size;
+    } catch {
+      this.#file = undefined;
+    }
   }
 
   #write(chunk: Buffer): void {
     this.#tail = (this.#tail + chunk.toString('utf8')).slice(-TAIL_CHARACTERS);
-    if (this.#bytes + chunk.byteLength > MAX_BYTES) this.#rotate();
-    this.#bytes += chunk.byteLength;
-    if (this.#stream.writable && this.#stream.writableLength < MAX_BYTES) this.#stream.write(chunk);
+    try {
+      if (this.#bytes + chunk.byteLength > MAX_BYTES) this.#rotate();
+      if (this.#file !== undefined) this.#bytes += writeSync(this.#file, chunk);
+    } catch {
+      // Dropped.
+    }
   }
 
   #rotate(): void {
-    try {
-      renameSync(this.#path, `${this.#path}.1`);
-    } catch {
-      return;
-    }
-    this.#stream.end();
-    this.#stream = this.#open();
-    this.#bytes = 0;
+    renameSync(this.#path, `${this.#path}.1`);
+    this.close();
+    this.#open();
   }
 }
