@@ -68,35 +68,11 @@ export class QemuDriver implements VmDriver {
   }
 
   async prepare(bundle: BundlePaths, spec: VmSpec, signal: AbortSignal): Promise<PreparedVm> {
-    const read = await readMetadata(bundle.metadata);
-    if (read.state === 'present' && read.metadata.prepared !== undefined) return read.metadata.prepared;
-    const [template, installation, choice] = await Promise.all([
-      readBootableTemplate(spec.templateDir),
-      this.#inspect(),
-      this.#choose(),
-    ]);
-    signal.throwIfAborted();
     const reserved = new Set<string>();
     try {
-      const cloning = cloneDisk(bundle, template.disk, spec.resources.diskBytes, signal);
-      const plugging = this.#plug(spec, reserved);
-      // Neither may go on behind a failure of the other: the bundle is purged then.
-      await Promise.allSettled([cloning, plugging]);
-      const [diskFormat, nic] = [await cloning, await plugging];
-      const driver: QemuFacts = {
-        binary: installation.binary,
-        accelerator: choice.accelerator,
-        diskFormat,
-        kernelArgs: template.kernelArgs,
-        initrd: template.initrd,
-        sandbox: installation.sandbox,
-        firmware: installation.firmware,
-        netdev: nic.netdev,
-      };
-      const prepared = { spec, endpoints: nic.endpoints, driver };
-      signal.throwIfAborted();
-      await this.#options.bundles.update(bundle, { prepared });
-      return prepared;
+      const read = await readMetadata(bundle.metadata);
+      if (read.state === 'present' && read.metadata.prepared !== undefined) return read.metadata.prepared;
+      return await this.#prepare(bundle, spec, reserved, signal);
     } catch (error) {
       signal.throwIfAborted();
       throw asVmError(error);
@@ -119,6 +95,39 @@ export class QemuDriver implements VmDriver {
 
   async purge(bundle: BundlePaths): Promise<void> {
     await this.#options.processes.killAndWait(bundle, PURGE_LIMIT_MS);
+  }
+
+  async #prepare(
+    bundle: BundlePaths,
+    spec: VmSpec,
+    reserved: Set<string>,
+    signal: AbortSignal,
+  ): Promise<PreparedVm> {
+    const [template, installation, choice] = await Promise.all([
+      readBootableTemplate(spec.templateDir),
+      this.#inspect(),
+      this.#choose(),
+    ]);
+    signal.throwIfAborted();
+    const cloning = cloneDisk(bundle, template.disk, spec.resources.diskBytes, signal);
+    const plugging = this.#plug(spec, reserved);
+    // Neither may go on behind a failure of the other: the bundle is purged then.
+    await Promise.allSettled([cloning, plugging]);
+    const [diskFormat, nic] = [await cloning, await plugging];
+    const driver: QemuFacts = {
+      binary: installation.binary,
+      accelerator: choice.accelerator,
+      diskFormat,
+      kernelArgs: template.kernelArgs,
+      initrd: template.initrd,
+      sandbox: installation.sandbox,
+      firmware: installation.firmware,
+      netdev: nic.netdev,
+    };
+    const prepared = { spec, endpoints: nic.endpoints, driver };
+    signal.throwIfAborted();
+    await this.#options.bundles.update(bundle, { prepared });
+    return prepared;
   }
 
   /** A failure is not remembered: QEMU may be installed meanwhile. */
