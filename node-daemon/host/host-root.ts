@@ -19,7 +19,7 @@ export interface HostRoot {
  */
 export async function openHostRoot(directory: string): Promise<HostRoot> {
   const check = await checkHostRoot(directory);
-  if (!check.ok) throw new HostRootError(check.problem);
+  if (!check.ok) throw new HostRootError(`--host-root: ${check.problem}`);
   const path = check.root;
   const lock = await lockRoot(path);
   try {
@@ -30,7 +30,7 @@ export async function openHostRoot(directory: string): Promise<HostRoot> {
   }
 }
 
-/** VMs cannot be kept in the directory. The message is one line that says why and what would be right. */
+/** VMs cannot be kept in the directory. The message is one line that names the flag. */
 export class HostRootError extends Error {
   constructor(message: string) {
     super(message);

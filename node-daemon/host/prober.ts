@@ -23,6 +23,7 @@ export class Prober {
   #askedAgain = false;
   #failures = 0;
   #retry: Timer | undefined;
+  #late: Timer | undefined;
   #stopped = false;
   readonly #settling = Promise.withResolvers<void>();
 
@@ -56,16 +57,17 @@ export class Prober {
   stop(): void {
     this.#stopped = true;
     this.#retry?.cancel();
+    this.#late?.cancel();
   }
 
   async #run(): Promise<void> {
     const { driver, clock } = this.#options;
-    const late = clock.setTimeout(
+    this.#late = clock.setTimeout(
       () => this.#conclude({ state: 'failed', message: `the driver ${driver.name} does not answer` }),
       PATIENCE_MS,
     );
     const result = await this.#try();
-    late.cancel();
+    this.#late.cancel();
     this.#running = false;
     this.#conclude(result);
     this.#failures = result.state === 'failed' ? this.#failures + 1 : 0;

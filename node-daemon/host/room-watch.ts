@@ -18,6 +18,7 @@ export interface RoomWatchOptions {
 export class RoomWatch {
   readonly #options: RoomWatchOptions;
   #room: DiskRoom | undefined;
+  #volume: VolumeRoom | undefined;
   #timer: Timer | undefined;
   #stopped = false;
 
@@ -28,6 +29,11 @@ export class RoomWatch {
   /** Until the room was read there is enough: a VM that finds none says so itself. */
   room(): DiskRoom {
     return this.#room ?? { enough: true, neededBytes: 0 };
+  }
+
+  /** As it was last read; undefined before. */
+  volume(): VolumeRoom | undefined {
+    return this.#volume;
   }
 
   /** Returns after the first look. */
@@ -44,7 +50,8 @@ export class RoomWatch {
     const { root, clock, log, changed } = this.#options;
     const before = this.#room;
     try {
-      this.#room = judgeRoom(await (this.#options.read ?? readVolume)(root), before);
+      this.#volume = await (this.#options.read ?? readVolume)(root);
+      this.#room = judgeRoom(this.#volume, before);
     } catch (error) {
       log.warn({ err: error }, `${root}: the room on its volume cannot be read`);
     }

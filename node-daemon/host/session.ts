@@ -9,6 +9,7 @@ import type { Logger } from '../log.ts';
 import type { TemplateBundle } from '../vm/template.ts';
 import { allocatableOf } from './capacity.ts';
 import { decideStatus, type HostFacts, type HostIdentity } from './decide.ts';
+import type { VolumeRoom } from './machine.ts';
 import type { Prober } from './prober.ts';
 import type { Registrar } from './register.ts';
 import type { HostState } from './registration.ts';
@@ -97,6 +98,11 @@ export class HostSession {
   /** The host object as it was last known; undefined while there is none. */
   object(): Stored<Host> | undefined {
     return this.#parts.registrar.object;
+  }
+
+  /** Room on the host root's volume, as it was last read. */
+  volume(): VolumeRoom | undefined {
+    return this.#parts.room.volume();
   }
 
   /** Verified and broken bundles. */
