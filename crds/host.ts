@@ -28,7 +28,9 @@ export type HostSpec = z.infer<typeof HostSpec>;
 const HostResources = z.object({
   cpu: Count.describe('Number of CPUs: of the machine in capacity, virtual ones in allocatable.'),
   memory: Quantity.describe('Memory, in bytes or with a unit (Mi, Gi).'),
-  disk: Quantity.describe('Room on the volume of the host root, in bytes or with a unit (Mi, Gi).'),
+  disk: Quantity.describe(
+    "Size of the host root's volume, in allocatable less a reserve; not what is free of it. In bytes or with a unit (Mi, Gi).",
+  ),
   runners: Count.describe('Runners at once.'),
 });
 export type HostResources = z.infer<typeof HostResources>;
