@@ -82,7 +82,9 @@ export const HostStatus = z
         'x-kubernetes-list-type': 'map',
         'x-kubernetes-list-map-keys': ['name'],
       }),
-    conditions: conditions('What is true of the host. Ready: its node daemon answers and can start VMs.'),
+    conditions: conditions(
+      'What is true of the host. Ready: its node daemon answers and can start VMs. TemplatesHealthy: none of its bundles is broken.',
+    ),
   })
   .describe("What was observed. Written by the host's own node daemon, by the controller when that is lost.");
 export type HostStatus = z.infer<typeof HostStatus>;
