@@ -2,7 +2,7 @@ import { appendFile, mkdtemp, open, readFile, rm, stat } from 'node:fs/promises'
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { boundLogs } from './logs.ts';
+import { boundLogs, keepLogsBounded } from './logs.ts';
 
 let dir: string;
 beforeEach(async () => {
@@ -21,4 +21,14 @@ test('a log beyond the limit starts over under the writer; others and missing on
   await appendFile(logs.serialLog, 'y'.repeat(100));
   await boundLogs(logs, 100);
   expect((await stat(logs.serialLog)).size).toBe(100);
+});
+
+test('logs are looked at until the signal is given', async () => {
+  const logs = { log: join(dir, 'vm.log'), serialLog: join(dir, 'serial.log') };
+  const end = new AbortController();
+  const keeping = keepLogsBounded(logs, end.signal, { maxBytes: 10, checkMs: 1 });
+  await appendFile(logs.serialLog, 'y'.repeat(11));
+  await expect.poll(async () => (await stat(logs.serialLog)).size).toBe(0);
+  end.abort();
+  await expect(keeping).resolves.toBeUndefined();
 });

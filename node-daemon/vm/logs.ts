@@ -2,8 +2,7 @@ import { stat, truncate } from 'node:fs/promises';
 import { setInterval as every } from 'node:timers/promises';
 import type { BundlePaths } from './driver.ts';
 
-const MAX_LOG_BYTES = 8 * 2 ** 20;
-const CHECK_MS = 10_000;
+const DEFAULTS = { maxBytes: 8 * 2 ** 20, checkMs: 10_000 };
 
 /**
  * Empties a log that has outgrown the limit. The VM's process appends, so that it goes on at the beginning;
@@ -11,7 +10,7 @@ const CHECK_MS = 10_000;
  */
 export async function boundLogs(
   bundle: Pick<BundlePaths, 'log' | 'serialLog'>,
-  maxBytes: number = MAX_LOG_BYTES,
+  maxBytes: number,
 ): Promise<void> {
   await Promise.all([bundle.log, bundle.serialLog].map((path) => boundLog(path, maxBytes)));
 }
@@ -20,13 +19,17 @@ export async function boundLogs(
  * Keeps a VM's logs bounded until the signal is given: whoever is root in a guest may write to its console for
  * ever. Looks at the sizes every 10 s. Never rejects.
  */
-export async function keepLogsBounded(bundle: BundlePaths, signal: AbortSignal): Promise<void> {
+export async function keepLogsBounded(
+  bundle: Pick<BundlePaths, 'log' | 'serialLog'>,
+  signal: AbortSignal,
+  { maxBytes, checkMs }: { readonly maxBytes: number; readonly checkMs: number } = DEFAULTS,
+): Promise<void> {
   try {
-    for await (const _ of every(CHECK_MS, undefined, { signal, ref: false })) {
-      await boundLogs(bundle).catch(() => {});
+    for await (const _ of every(checkMs, undefined, { signal, ref: false })) {
+      await boundLogs(bundle, maxBytes).catch(() => {});
     }
   } catch {
-    return;
+    // The signal was given.
   }
 }
 

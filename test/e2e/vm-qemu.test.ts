@@ -7,6 +7,7 @@ import { vmDriverContract } from '../../node-daemon/vm/contract.ts';
 import type { PreparedVm, VmControl } from '../../node-daemon/vm/driver.ts';
 import { bootFailure, chooseAccelerator } from '../../node-daemon/vm/qemu/accelerator.ts';
 import { inspectInstallation } from '../../node-daemon/vm/qemu/installation.ts';
+import type { QemuNetwork } from '../../node-daemon/vm/qemu/network.ts';
 import { readBootableTemplate } from '../../node-daemon/vm/qemu/template-files.ts';
 import { observeVm } from '../../node-daemon/vm/recover.ts';
 import { until } from '../harness/until.ts';
@@ -59,19 +60,6 @@ describe('a guest', () => {
     adopted.control.close();
   });
 
-  test('finds its disk as large as its class said', async () => {
-    const { prepared, token } = guest;
-    await until('the guest agent', () =>
-      status(prepared, token).then(
-        () => true,
-        () => false,
-      ),
-    );
-    expect(await readFile(guest.bundle.serialLog, 'utf8')).not.toContain('I/O error');
-    const { size } = await stat(join(TEMPLATE, 'Disk.img'));
-    expect(prepared.spec.resources.diskBytes).toBeGreaterThan(size);
-  });
-
   test('whose QEMU has stopped answering is unknown, and purged all the same', async () => {
     const { bundle } = guest;
     control.close();
@@ -82,6 +70,21 @@ describe('a guest', () => {
     await machine.backend.driver.purge(bundle);
     expect(await observeVm(machine.backend, bundle)).toEqual({ state: 'absent' });
   });
+});
+
+test('an address that another bundle has is not given again, though nobody listens on it', async () => {
+  const offers = ['127.64.0.1', '127.64.0.1', '127.64.0.1', '127.64.0.2'];
+  const network: QemuNetwork = {
+    plug: async () => {
+      const endpoint = { host: offers.shift() ?? '', port: 2222 };
+      return { netdev: 'user', endpoints: { ssh: endpoint, agent: endpoint, notifyUrl: '' } };
+    },
+  };
+  const machine = await makeQemuMachine(TEMPLATE, { accelerator, network });
+  const [one, two] = await Promise.all([createGuest(machine), createGuest(machine)]);
+  const hosts = [one, two].map(({ prepared }) => prepared.endpoints.ssh.host);
+  expect(hosts.sort()).toEqual(['127.64.0.1', '127.64.0.2']);
+  await machine.dispose();
 });
 
 describe('on a filesystem that clones files', () => {

@@ -167,18 +167,19 @@ export class QemuDriver implements VmDriver {
     spec: VmSpec,
     reserved: Set<string>,
   ): Promise<{ readonly netdev: string; readonly endpoints: GuestEndpoints }> {
-    const onDisk = await this.#takenAddresses();
-    const reserve = (key: string): boolean => {
-      if (onDisk.has(key) || this.#reserved.has(key)) return false;
-      reserved.add(key);
-      this.#reserved.add(key);
-      return true;
-    };
-    let mac = randomMac();
-    while (!reserve(mac)) mac = randomMac();
     for (let round = 0; round < PLUG_TRIES; round++) {
       const { netdev, endpoints } = await this.#network.plug(spec);
-      if (reserve(addressOf(endpoints))) return { netdev, endpoints: { ...endpoints, mac } };
+      const mac = randomMac();
+      const keys = [mac, addressOf(endpoints)];
+      if (keys.some((key) => this.#reserved.has(key))) continue;
+      for (const key of keys) this.#reserved.add(key);
+      // Looked up once they are reserved: whoever gave up the same reservation since is on disk by now.
+      const taken = await this.#takenAddresses();
+      if (!keys.some((key) => taken.has(key))) {
+        for (const key of keys) reserved.add(key);
+        return { netdev, endpoints: { ...endpoints, mac } };
+      }
+      for (const key of keys) this.#reserved.delete(key);
     }
     throw new Error(`no address found in ${PLUG_TRIES} tries that no other bundle has`);
   }
