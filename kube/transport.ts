@@ -129,7 +129,7 @@ export class Transport {
     signal: AbortSignal,
   ): Promise<Dispatcher.ResponseData['body']> {
     for (let attempt = 0; ; attempt += 1) {
-      const credential = await this.#credentials.current();
+      const credential = await unlessAborted(signal, this.#credentials.current());
       const response = await this.#poolsFor(credential.tls).streams.request({
         ...this.#target({ method: 'GET', path, query }, credential),
         headersTimeout: 0,
@@ -179,7 +179,7 @@ export class Transport {
   }
 
   async #once(request: ApiRequest, signal: AbortSignal): Promise<Outcome> {
-    const credential = await this.#credentials.current();
+    const credential = await unlessAborted(signal, this.#credentials.current());
     try {
       const response = await this.#poolsFor(credential.tls).calls.request({
         ...this.#target(request, credential),
@@ -364,6 +364,20 @@ function createDispatcher(
     return new Agent({ ...pool, connect: { ...requestTls, ...socket } });
   }
   return new EnvHttpProxyAgent({ ...pool, requestTls, connect: { ...requestTls, ...socket } });
+}
+
+/** Rejects as soon as `signal` is aborted; what was waited for goes on by itself and is bounded by itself. */
+async function unlessAborted<R>(signal: AbortSignal, work: Promise<R>): Promise<R> {
+  const aborted = Promise.withResolvers<never>();
+  const abort = () => aborted.reject(new Error('aborted'));
+  if (signal.aborted) abort();
+  signal.addEventListener('abort', abort);
+  work.catch(() => undefined);
+  try {
+    return await Promise.race([work, aborted.promise]);
+  } finally {
+    signal.removeEventListener('abort', abort);
+  }
 }
 
 function hasProxyEnvironment(): boolean {
