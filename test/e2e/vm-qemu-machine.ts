@@ -70,12 +70,21 @@ export interface Guest {
   readonly prepared: PreparedVm;
   /** What host and guest know each other by. */
   readonly token: string;
+  /** The login key that the seed disk lets in. */
+  readonly privateKey: string;
 }
 
 const MIB = 2 ** 20;
 
-/** A bundle with a seed disk, ready to be started. */
-export async function createGuest({ backend, templateDir }: QemuMachine): Promise<Guest> {
+export interface EmptyBundle {
+  readonly bundle: BundlePaths;
+  readonly spec: VmSpec;
+}
+
+export async function createBundle(
+  { backend, templateDir }: QemuMachine,
+  seedDisk = false,
+): Promise<EmptyBundle> {
   const identity = { uid: randomUUID(), attempt: 1, hostUid: randomUUID() };
   const bundle = await backend.bundles.create({
     identity,
@@ -86,14 +95,21 @@ export async function createGuest({ backend, templateDir }: QemuMachine): Promis
   const spec: VmSpec = {
     identity,
     templateDir,
-    resources: { cpu: 1, memoryBytes: 512 * MIB, diskBytes: 3072 * MIB },
+    resources: { cpu: 2, memoryBytes: 512 * MIB, diskBytes: 3072 * MIB },
     guestPorts: { ssh: 22, agent: 8080 },
     notifyPort: 8081,
+    seedDisk,
   };
-  const prepared = await backend.driver.prepare(bundle, spec, new AbortController().signal);
+  return { bundle, spec };
+}
+
+/** A VM with a seed disk, ready to be started. */
+export async function createGuest(machine: QemuMachine): Promise<Guest> {
+  const { bundle, spec } = await createBundle(machine, true);
+  const prepared = await machine.backend.driver.prepare(bundle, spec, new AbortController().signal);
   const keys = await makeIdentity();
   const token = randomBytes(32).toString('hex');
-  const { uid, attempt } = identity;
+  const { uid, attempt } = spec.identity;
   const { notifyUrl } = prepared.endpoints;
   await writeSeedDisk(bundle.seed, {
     config: {
@@ -109,7 +125,7 @@ export async function createGuest({ backend, templateDir }: QemuMachine): Promis
     hostKey: keys.hostKey,
     authorizedKeys: `${keys.runnerKey.publicKey}\n`,
   });
-  return { bundle, prepared, token };
+  return { bundle, prepared, token, privateKey: keys.runnerKey.privateKey };
 }
 
 export async function startGuest({ backend }: QemuMachine, guest: Guest): Promise<VmControl> {

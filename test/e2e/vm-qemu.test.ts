@@ -10,8 +10,10 @@ import { inspectInstallation } from '../../node-daemon/vm/qemu/installation.ts';
 import type { QemuNetwork } from '../../node-daemon/vm/qemu/network.ts';
 import { readBootableTemplate } from '../../node-daemon/vm/qemu/template-files.ts';
 import { observeVm } from '../../node-daemon/vm/recover.ts';
+import { startVm } from '../../node-daemon/vm/start.ts';
 import { until } from '../harness/until.ts';
 import {
+  createBundle,
   createGuest,
   type Guest,
   makeQemuMachine,
@@ -84,6 +86,17 @@ test('an address that another bundle has is not given again, though nobody liste
   const [one, two] = await Promise.all([createGuest(machine), createGuest(machine)]);
   const hosts = [one, two].map(({ prepared }) => prepared.endpoints.ssh.host);
   expect(hosts.sort()).toEqual(['127.64.0.1', '127.64.0.2']);
+  await machine.dispose();
+});
+
+test('a clone that a crash cut short is made anew', async () => {
+  const machine = await makeQemuMachine(TEMPLATE, { accelerator });
+  const { bundle, spec } = await createBundle(machine);
+  await Promise.all([bundle.disk, bundle.diskOverlay].map((path) => writeFile(`${path}.tmp`, 'half a disk')));
+  const prepared = await machine.backend.driver.prepare(bundle, spec, new AbortController().signal);
+  const { control } = await startVm(machine.backend, bundle, prepared, Date.now);
+  expect(await control.state()).toBe('running');
+  control.close();
   await machine.dispose();
 });
 

@@ -172,14 +172,17 @@ export class QemuDriver implements VmDriver {
       const mac = randomMac();
       const keys = [mac, addressOf(endpoints)];
       if (keys.some((key) => this.#reserved.has(key))) continue;
-      for (const key of keys) this.#reserved.add(key);
+      for (const key of keys) {
+        this.#reserved.add(key);
+        reserved.add(key);
+      }
       // Looked up once they are reserved: whoever gave up the same reservation since is on disk by now.
       const taken = await this.#takenAddresses();
-      if (!keys.some((key) => taken.has(key))) {
-        for (const key of keys) reserved.add(key);
-        return { netdev, endpoints: { ...endpoints, mac } };
+      if (!keys.some((key) => taken.has(key))) return { netdev, endpoints: { ...endpoints, mac } };
+      for (const key of keys) {
+        this.#reserved.delete(key);
+        reserved.delete(key);
       }
-      for (const key of keys) this.#reserved.delete(key);
     }
     throw new Error(`no address found in ${PLUG_TRIES} tries that no other bundle has`);
   }
