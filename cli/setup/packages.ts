@@ -83,6 +83,18 @@ export async function ensurePackages(
   }
 }
 
+/** Debian packages that the purposes need and this machine lacks. */
+export async function missingPackages(
+  purposes: readonly PackagePurpose[],
+  system: PackageSystem = debianSystem(process.env),
+): Promise<string[]> {
+  const missing = await missingTools(
+    purposes.flatMap((purpose) => TOOLS[purpose]),
+    system,
+  );
+  return [...new Set(missing.map((tool) => tool.debian))];
+}
+
 const programs = (tools: readonly Tool[]): string => tools.map((tool) => tool.program).join(', ');
 
 async function missingTools(tools: readonly Tool[], system: PackageSystem): Promise<Tool[]> {

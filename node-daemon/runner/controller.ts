@@ -1,4 +1,5 @@
 import type { Runner } from '../../crds/runner.ts';
+import { isConflict } from '../../kube/errors.ts';
 import type { Informer } from '../../kube/informer.ts';
 import type { Stored } from '../../kube/object.ts';
 import { type QueueResult, WorkQueue } from '../../kube/queue.ts';
@@ -21,6 +22,8 @@ export interface RunnerControllerOptions {
   readonly informer: Informer<Runner, typeof BY_UID>;
   /** Called after each pass that may have changed what others are told. */
   readonly onChange?: (() => void) | undefined;
+  /** A reconcile failed and will be tried again. */
+  readonly onFailure?: (() => void) | undefined;
 }
 
 /** Reconciles the Runners of one host: keyed by UID, driven by the informer, by VMs, guests and bundles. */
@@ -31,7 +34,7 @@ export class RunnerController {
   readonly #sessions = new Map<string, VmSession>();
   readonly #queue: WorkQueue;
 
-  constructor({ ports, informer, onChange }: RunnerControllerOptions) {
+  constructor({ ports, informer, onChange, onFailure }: RunnerControllerOptions) {
     this.#ports = ports;
     this.#informer = informer;
     this.#onChange = onChange ?? (() => {});
@@ -39,11 +42,15 @@ export class RunnerController {
       clock: ports.clock,
       concurrency: CONCURRENCY,
       handle: (uid) => this.#reconcile(uid),
-      onError: (uid, error, failures, retryInMs) =>
+      onError: (runnerUid, error, failures, retryInMs) => {
+        onFailure?.();
+        // Somebody else wrote first: the informer brings what they wrote.
+        if (isConflict(error)) return;
         ports.log.warn(
-          { err: error, runnerUid: uid, failures, retryInMs },
+          { err: error, runnerUid, failures, retryInMs },
           'reconcile failed; it will be tried again',
-        ),
+        );
+      },
     });
   }
 
@@ -71,6 +78,11 @@ export class RunnerController {
   /** Nothing of any Runner is left on this host. */
   async isEmpty(): Promise<boolean> {
     return (await this.#ports.backend.bundles.list()).bundles.length === 0;
+  }
+
+  /** Runners that wait to be reconciled. */
+  get queueDepth(): number {
+    return this.#queue.depth;
   }
 
   sessions(): readonly VmSession[] {

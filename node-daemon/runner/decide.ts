@@ -173,11 +173,12 @@ function progressScript(facts: RunnerFacts, runner: Stored<Runner>, bundle: Bund
     case 'unobserved':
       return gatePassedHere ? startScript(facts) : [{ do: 'observeScript' }];
     case 'absent':
+    case 'incomplete':
       return gatePassedHere ? startScript(facts) : [];
     case 'running':
       return scriptWatched ? [] : [{ do: 'watchScript' }];
     case 'starting':
-    case 'incomplete':
+    case 'impossible':
     case 'exited':
     case 'vanished':
       return [];
@@ -187,12 +188,8 @@ function progressScript(facts: RunnerFacts, runner: Stored<Runner>, bundle: Bund
 /** SSH is wanted only as long as the script has something left to tell. */
 function awaitsScript(facts: RunnerFacts, runner: Stored<Runner>): boolean {
   const { state } = facts.session.script;
-  return (
-    runner.spec.setupScript !== undefined &&
-    state !== 'exited' &&
-    state !== 'vanished' &&
-    state !== 'incomplete'
-  );
+  const isOver = state === 'exited' || state === 'vanished' || state === 'impossible';
+  return runner.spec.setupScript !== undefined && !isOver;
 }
 
 const startScript = (facts: RunnerFacts): Action[] => (facts.leaseFresh ? [{ do: 'startScript' }] : []);

@@ -58,6 +58,8 @@ export type ScriptFacts =
   | { readonly state: 'starting'; readonly waitingFor?: string | undefined }
   | { readonly state: 'absent' }
   | { readonly state: 'incomplete' }
+  /** The guest lacks what a script needs: a shell, room, a home directory. */
+  | { readonly state: 'impossible'; readonly message: string }
   | { readonly state: 'running' }
   | { readonly state: 'exited'; readonly exitCode: number; readonly outputTail: string; readonly at: number }
   | { readonly state: 'vanished' };

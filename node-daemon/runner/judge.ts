@@ -68,13 +68,14 @@ function judgeScript(facts: RunnerFacts, runner: Runner, bundle: BundleFacts, ov
   if (script.state === 'vanished') {
     return over('Error', 'ScriptLost', "the setup script's process is gone and left no exit code");
   }
-  if (script.state === 'incomplete') {
+  if (script.state === 'incomplete' && !gatePassedHere) {
     return over(
       'Error',
       'ScriptUnknown',
-      'the connection was lost while the setup script was being sent; it is never run twice',
+      'the setup script was being sent when the node daemon stopped; it is never run twice',
     );
   }
+  if (script.state === 'impossible') return over('Error', 'ScriptFailed', script.message);
   if (script.state === 'absent' && gatePassed && !gatePassedHere) {
     return over(
       'Error',

@@ -113,6 +113,7 @@ async function prepare(
     resources: resourcesOf(runner, golden.bundle),
     guestPorts: { ssh: ssh.port, agent: guestAgent.port },
     notifyPort: ports.guestLink.port,
+    seedDisk: guestAgent.enabled,
   };
   const [prepared] = await Promise.all([
     driver.prepare(paths, spec, signal),

@@ -1,7 +1,9 @@
 import { readFile } from 'node:fs/promises';
 import { SYSTEM_NAMESPACE } from '../../crds/meta.ts';
 import { rotateLogin } from '../ssh/agentless.ts';
-import { SshError, type SshSession, type SshTarget, waitForSsh } from '../ssh/session.ts';
+import { SshError } from '../ssh/errors.ts';
+import type { SshSession, SshTarget } from '../ssh/session.ts';
+import { waitForSsh } from '../ssh/wait.ts';
 import type { BundlePaths, PreparedVm } from '../vm/driver.ts';
 import type { GuestMetadata } from '../vm/metadata.ts';
 import type { RunnerPorts } from './ports.ts';
@@ -37,10 +39,13 @@ export async function login(
   try {
     const own = await ownTarget(target);
     if (target.guest.agent || target.guest.rotated === true) {
-      const session = await waitForSsh(own, { timeoutMs, nudge, signal });
-      return { state: 'connected', session };
+      return { state: 'connected', session: await waitForSsh(own, { timeoutMs, nudge, signal }) };
     }
-    return await firstLogin(ports, target, own, timeoutMs, nudge, signal);
+    // A daemon that died between rotating and recording it finds that only the Runner's own key is let in.
+    const fallbackKey = await templateKey(ports, target);
+    const session = await waitForSsh({ ...own, fallbackKey }, { timeoutMs, nudge, signal });
+    if (!session.usedFallbackKey) return { state: 'connected', session };
+    return { state: 'connected', session: await rotateLogin(session, own, { signal }) };
   } catch (error) {
     signal.throwIfAborted();
     return failed(error);
@@ -59,27 +64,6 @@ async function ownTarget({ paths, prepared, guest }: Guest): Promise<SshTarget> 
   const { host, port } = prepared.endpoints.ssh;
   const privateKey = await readFile(paths.privateKey, 'utf8');
   return { host, port, user: guest.user, privateKey, hostKey: guest.hostKey };
-}
-
-/** A daemon that died between rotating and recording it finds that only the Runner's own key is let in. */
-async function firstLogin(
-  ports: RunnerPorts,
-  target: Guest,
-  own: SshTarget,
-  timeoutMs: number,
-  nudge: Nudge,
-  signal: AbortSignal,
-): Promise<LoginResult> {
-  const privateKey = await templateKey(ports, target);
-  try {
-    const session = await waitForSsh({ ...own, privateKey }, { timeoutMs, nudge, signal });
-    const rotated = await rotateLogin(session, own, { signal });
-    return { state: 'connected', session: rotated };
-  } catch (error) {
-    if (!(error instanceof SshError) || error.kind !== 'auth') throw error;
-    const session = await waitForSsh(own, { timeoutMs, nudge, signal });
-    return { state: 'connected', session };
-  }
 }
 
 async function templateKey(ports: RunnerPorts, { prepared, guest }: Guest): Promise<string> {

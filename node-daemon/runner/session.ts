@@ -1,8 +1,10 @@
 import { readFile } from 'node:fs/promises';
 import type { Runner } from '../../crds/runner.ts';
-import type { GuestReport } from '../../guest/protocol.ts';
+import type { GuestReport, GuestRunnerState } from '../../guest/protocol.ts';
 import { sleep } from '../../kube/clock.ts';
 import type { Stored } from '../../kube/object.ts';
+import { watchGuest } from '../guest-watch.ts';
+import { ScriptError } from '../ssh/script.ts';
 import type { SshSession } from '../ssh/session.ts';
 import type { BundlePaths, VmControl } from '../vm/driver.ts';
 import type { RuntimeMetadata } from '../vm/metadata.ts';
@@ -75,6 +77,16 @@ export class VmSession {
     const { mac } = metadata.prepared.endpoints;
     const { uid, attempt } = this.paths;
     this.#ports.guestLink.expect({ token, mac, uid, attempt }, (report) => this.#onReport(report));
+    this.#work((signal) =>
+      watchGuest({
+        metadata,
+        tokenFile: this.paths.guestToken,
+        askAtOnce: metadata.startReturnedAt !== undefined,
+        clock: this.#ports.clock,
+        signal,
+        onStatus: ({ state, ip }) => this.#onGuest(state, ip),
+      }),
+    );
   }
 
   launch(runner: Stored<Runner>): void {
@@ -218,10 +230,13 @@ export class VmSession {
   }
 
   #onReport(report: GuestReport): void {
-    const before = this.#facts.guest;
     if (report.event === 'Ready') for (const nudge of this.#nudges) nudge();
-    if (before?.state === report.state && before.ip === report.ip) return;
-    this.#set({ guest: { state: report.state, ip: report.ip } });
+    this.#onGuest(report.state, report.ip);
+  }
+
+  #onGuest(state: GuestRunnerState, ip: string): void {
+    const before = this.#facts.guest;
+    if (before?.state !== state || before.ip !== ip) this.#set({ guest: { state, ip } });
   }
 
   /** Work that a lost connection ends: the script is then looked at again over a fresh one. */
@@ -233,6 +248,10 @@ export class VmSession {
         await work(session, signal);
       } catch (error) {
         if (signal.aborted) return;
+        if (error instanceof ScriptError && error.kind === 'guest') {
+          this.#set({ script: { state: 'impossible', message: error.message }, scriptWatched: false });
+          return;
+        }
         this.#ports.log.info({ err: error }, 'the SSH session was lost; the script is looked at again');
         this.#dropSsh();
         this.#set({ script: { state: 'unobserved' }, scriptWatched: false });

@@ -1,0 +1,160 @@
+import { readdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { conditionOf, Fleet, isOurWrite } from '../harness/fleet.ts';
+import { isListening } from '../harness/ports.ts';
+import { processesNaming } from '../harness/processes.ts';
+import { until } from '../harness/until.ts';
+
+let fleet: Fleet;
+beforeAll(async () => {
+  fleet = await Fleet.start();
+});
+afterAll(() => fleet.stop());
+
+test('a Runner is applied, answers SSH, runs its script, and leaves nothing when it is deleted', async () => {
+  await fleet.create('first', { setupScript: { inline: 'echo "hello from $(hostname)"; id -un' } });
+  const ready = await fleet.whenReady('first');
+  expect(ready.status).toMatchObject({
+    phase: 'Running',
+    attempt: 1,
+    scriptAttempt: 1,
+    ipAddress: '10.0.2.15',
+    setup: { exitCode: 0, outputTail: 'hello from first\nrunner\n' },
+    ssh: { user: 'runner', port: expect.any(Number), hostKey: expect.stringMatching(/^ssh-ed25519 /) },
+    timings: { cloneMs: expect.any(Number), bootToSshMs: expect.any(Number), totalMs: expect.any(Number) },
+  });
+  expect(conditionOf(ready, 'SSHReady')?.status).toBe('True');
+  expect(await fleet.ssh(ready, 'cat /proc/sys/kernel/hostname')).toBe('first');
+  const bundle = join(fleet.host.root, 'runners', `${ready.metadata.uid}.1.bundle`);
+  expect(await processesNaming(bundle)).toHaveLength(1);
+
+  await fleet.burn('first');
+  expect(await processesNaming(bundle)).toEqual([]);
+  expect(await readdir(join(fleet.host.root, 'runners'))).toEqual([]);
+  const { host, port } = ready.status?.ssh ?? { host: '', port: 0 };
+  expect(await isListening(host, port)).toBe(false);
+});
+
+test('our own writes over an undisturbed life are at most seven, Events among them', async () => {
+  const before = (await fleet.audit()).length;
+  await fleet.create('counted', { setupScript: { inline: 'sleep 2' } });
+  await fleet.whenReady('counted');
+  await fleet.burn('counted');
+  const writes = (await fleet.audit()).slice(before).filter(isOurWrite);
+  const beyondLeases = writes.filter(({ objectRef }) => objectRef?.resource !== 'leases');
+  const told = beyondLeases.map(
+    ({ verb, objectRef }) => `${verb} ${objectRef?.resource}/${objectRef?.subresource ?? ''}`,
+  );
+  expect(told.length, told.join(', ')).toBeLessThanOrEqual(7);
+  expect(told.length).toBeGreaterThanOrEqual(4);
+});
+
+test('kubectl declares, shows, awaits and deletes', async () => {
+  const manifest = `
+apiVersion: shoesvz.dev/v1alpha1
+kind: Runner
+metadata:
+  name: by-kubectl
+spec:
+  templateName: linux
+  completion: Never
+  setupScript:
+    inline: |
+      #!/bin/sh
+      echo from kubectl
+`;
+  expect(await fleet.apply(manifest)).toContain('runner.shoesvz.dev/by-kubectl created');
+  const waited = await fleet.kubectl('wait', '--for=condition=Ready', '--timeout=110s', 'runner/by-kubectl');
+  expect(waited).toContain('condition met');
+  const [head, row] = (await fleet.kubectl('get', 'rn', 'by-kubectl')).trim().split('\n');
+  expect(head).toMatch(/^NAME +PHASE +READY +.*HOST/);
+  expect(row).toMatch(/^by-kubectl +Running +.*host-a/);
+  expect(await fleet.kubectl('get', 'shoesvz', '-A')).toContain('linuxhost.shoesvz.dev/host-a');
+  const output = await fleet.kubectl(
+    'get',
+    'runner',
+    'by-kubectl',
+    '-o',
+    'jsonpath={.status.setup.outputTail}',
+  );
+  expect(output).toBe('from kubectl\n');
+  expect(await fleet.kubectl('delete', 'runner', 'by-kubectl', '--timeout=60s')).toContain('deleted');
+  await expect(fleet.kubectl('get', 'runner', 'by-kubectl')).rejects.toThrow('not found');
+});
+
+describe('a script', () => {
+  test('that fails ends the Runner, with its exit code and the end of its output', async () => {
+    await fleet.create('failing', { setupScript: { inline: 'echo it breaks >&2; exit 42' } });
+    const { status } = await fleet.whenPhase('failing', 'Error');
+    expect(status?.setup).toEqual({ exitCode: 42, outputTail: 'it breaks\n' });
+    const stalled = status?.conditions?.find(({ type }) => type === 'Stalled');
+    expect(stalled).toMatchObject({
+      status: 'True',
+      reason: 'ScriptFailed',
+      message: expect.stringContaining('42'),
+    });
+    expect(status?.conditions?.find(({ type }) => type === 'Ready')).toBeUndefined();
+    expect(await readdir(join(fleet.host.root, 'runners'))).toEqual([]);
+    await until(
+      'the finalizer to go',
+      async () => (await fleet.get('failing'))?.metadata.finalizers === undefined,
+    );
+    await fleet.burn('failing');
+  });
+
+  test('that never ends is over at timeouts.setup', async () => {
+    await fleet.create('endless', { setupScript: { inline: 'sleep 1000' }, timeouts: { setup: '3s' } });
+    const runner = await fleet.whenPhase('endless', 'Error');
+    expect(conditionOf(runner, 'Stalled')).toMatchObject({ reason: 'SetupTimeout' });
+    await fleet.burn('endless');
+  });
+
+  test('that is the job finishes the Runner by itself', async () => {
+    await fleet.create('job', { completion: 'Script', setupScript: { inline: 'echo done' } });
+    const runner = await fleet.whenPhase('job', 'Finished');
+    expect(conditionOf(runner, 'Finished')).toMatchObject({ status: 'True', reason: 'ScriptSucceeded' });
+    expect(runner.status).toMatchObject({
+      setup: { exitCode: 0, outputTail: 'done\n' },
+      finishedAt: expect.any(String),
+    });
+    expect(await readdir(join(fleet.host.root, 'runners'))).toEqual([]);
+    await fleet.burn('job');
+  });
+
+  test('from a Secret runs when the Secret is there, and its text shows nowhere', async () => {
+    const secretKeyRef = { name: 'setup', key: 'script' };
+    await fleet.create('secretive', { completion: 'Never', setupScript: { secretKeyRef } });
+    const waiting = await fleet.when(
+      'secretive',
+      'waiting for the Secret',
+      (runner) => conditionOf(runner, 'Ready')?.reason === 'SetupWaiting',
+    );
+    expect(conditionOf(waiting, 'Ready')?.message).toContain('Secret setup');
+    await fleet.kubectl(
+      'create',
+      'secret',
+      'generic',
+      'setup',
+      '--from-literal=script=echo t0ken-of-mine; cat /proc/*/cmdline 2>/dev/null | tr "\\0" " " > /tmp/argv; true',
+    );
+    const ready = await fleet.whenReady('secretive');
+    expect(ready.status?.setup).toEqual({ exitCode: 0 });
+    expect(JSON.stringify(ready)).not.toContain('t0ken');
+    expect(await fleet.ssh(ready, 'grep -c t0ken /tmp/argv || true')).toBe('0');
+    expect(fleet.host.daemon.output).not.toContain('t0ken');
+    await fleet.burn('secretive');
+  });
+});
+
+test('a template without the agent works too', async () => {
+  await fleet.declareTemplate('plain', 'debian-plain', false);
+  await fleet.create('plain', {
+    templateName: 'plain',
+    completion: 'Job',
+    setupScript: { inline: 'cat ~/.ssh/authorized_keys | wc -l; echo plain' },
+  });
+  const runner = await fleet.whenPhase('plain', 'Finished');
+  expect(runner.status?.setup).toEqual({ exitCode: 0, outputTail: '1\nplain\n' });
+  await fleet.burn('plain');
+});
