@@ -128,6 +128,8 @@ export function apiErrorFromStatus(status: unknown, fallbackCode: number): ApiEr
   );
 }
 
+const OTHER_AUTHORITY = "the server's certificate is not signed by the kubeconfig's certificate authority";
+
 const EXPLANATIONS: Record<string, readonly [UnreachableReason, string]> = {
   ECONNREFUSED: ['Refused', 'connection refused'],
   ENOTFOUND: ['UnknownHost', 'unknown host name'],
@@ -142,24 +144,13 @@ const EXPLANATIONS: Record<string, readonly [UnreachableReason, string]> = {
   EPIPE: ['Reset', 'connection closed'],
   UND_ERR_SOCKET: ['Reset', 'connection closed'],
   UND_ERR_RES_CONTENT_LENGTH_MISMATCH: ['Reset', 'the answer was cut off'],
+  CERT_SIGNATURE_FAILURE: ['Tls', OTHER_AUTHORITY],
   CERT_HAS_EXPIRED: ['Tls', "the server's certificate has expired"],
   CERT_NOT_YET_VALID: ['Tls', "the server's certificate is not valid yet: check this machine's clock"],
-  DEPTH_ZERO_SELF_SIGNED_CERT: [
-    'Tls',
-    "the server's certificate is not signed by the kubeconfig's certificate authority",
-  ],
-  SELF_SIGNED_CERT_IN_CHAIN: [
-    'Tls',
-    "the server's certificate is not signed by the kubeconfig's certificate authority",
-  ],
-  UNABLE_TO_VERIFY_LEAF_SIGNATURE: [
-    'Tls',
-    "the server's certificate is not signed by the kubeconfig's certificate authority",
-  ],
-  UNABLE_TO_GET_ISSUER_CERT_LOCALLY: [
-    'Tls',
-    "the server's certificate is not signed by the kubeconfig's certificate authority",
-  ],
+  DEPTH_ZERO_SELF_SIGNED_CERT: ['Tls', OTHER_AUTHORITY],
+  SELF_SIGNED_CERT_IN_CHAIN: ['Tls', OTHER_AUTHORITY],
+  UNABLE_TO_VERIFY_LEAF_SIGNATURE: ['Tls', OTHER_AUTHORITY],
+  UNABLE_TO_GET_ISSUER_CERT_LOCALLY: ['Tls', OTHER_AUTHORITY],
   ERR_TLS_CERT_ALTNAME_INVALID: ['Tls', "the server's certificate is for another host name"],
 };
 
@@ -170,7 +161,7 @@ export function unreachable(server: string, error: unknown): ApiUnreachable {
   const code = errorCode(root);
   const known = EXPLANATIONS[code];
   if (known !== undefined) return new ApiUnreachable(server, known[0], known[1], { cause: error });
-  if (code.startsWith('ERR_SSL_') || code.startsWith('ERR_TLS_') || code === 'EPROTO') {
+  if (/^(ERR_SSL_|ERR_TLS_|CERT_|INVALID_|UNABLE_TO_|EPROTO$)/.test(code)) {
     return new ApiUnreachable(server, 'Tls', `TLS failed (${tlsAlert(root)})`, { cause: error });
   }
   return new ApiUnreachable(server, 'Other', code === '' ? 'the request failed' : code, { cause: error });
