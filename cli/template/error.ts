@@ -1,0 +1,7 @@
+/** A template could not be built. The message is one line that says what is missing and what to do. */
+export class TemplateBuildError extends Error {
+  constructor(message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.name = 'TemplateBuildError';
+  }
+}
