@@ -3,7 +3,7 @@ import { delimiter, join } from 'node:path';
 import { run } from '../control-plane/child.ts';
 
 /** What programs of the operating system are needed for. */
-export type PackagePurpose = 'run-vms' | 'build-template';
+export type PackagePurpose = 'run-vms' | 'build-template' | 'tests';
 
 /** A program, found in PATH (which takes no time, unlike asking a package manager), and who brings it. */
 export interface Tool {
@@ -26,6 +26,7 @@ const TOOLS: Record<PackagePurpose, readonly Tool[]> = {
     { program: 'mke2fs', debian: 'e2fsprogs' },
     { program: 'debugfs', debian: 'e2fsprogs' },
   ],
+  tests: [{ program: 'ssh', debian: 'openssh-client' }],
 };
 
 /** Something of the operating system is missing and cannot be installed from here. The message is one line. */

@@ -1,10 +1,12 @@
 import { execFile } from 'node:child_process';
-import { existsSync } from 'node:fs';
-import { copyFile, link, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { inject } from 'vitest';
+import { recallAccelerator, rememberAccelerator } from '../../cli/accelerator-cache.ts';
+import { cacheDirectory } from '../../cli/control-plane/binaries-cache.ts';
+import { placeTemplate } from '../../cli/template/place.ts';
 import { type RunningController, runController } from '../../controller/main.ts';
 import type { Host } from '../../crds/host.ts';
 import { API_VERSION } from '../../crds/meta.ts';
@@ -32,6 +34,9 @@ export interface FleetHost {
   /** Starts the daemon again, on the same root. */
   restart(): Promise<void>;
 }
+
+/** What the hosts hold: a template with the guest agent, and one without. */
+const BUNDLES = ['debian', 'debian-plain'] as const;
 
 const quiet = { debug() {}, info() {}, warn() {}, error() {} };
 
@@ -262,29 +267,20 @@ async function startHost(
   kubeconfig: string,
   maxRunners: number | undefined,
 ): Promise<FleetHost> {
-  await placeTemplates(join(root, 'templates'));
+  const templates = inject('templatesDir');
+  for (const bundle of BUNDLES) await placeTemplate(join(templates, bundle), join(root, 'templates'));
+  const cacheDir = cacheDirectory(process.env);
+  await recallAccelerator(cacheDir, root);
   const start = () => DaemonProcess.start({ kubeconfig, hostRoot: root, hostName: name, maxRunners });
+  const daemon = await start();
+  await rememberAccelerator(cacheDir, root);
   const host: FleetHost = {
     name,
     root,
-    daemon: await start(),
+    daemon,
     restart: async () => {
       host.daemon = await start();
     },
   };
   return host;
-}
-
-/** The run's templates, as links: they are sealed, and nobody writes to them. */
-async function placeTemplates(directory: string): Promise<void> {
-  const from = inject('templatesDir');
-  await mkdir(directory, { recursive: true });
-  for (const name of await readdir(from)) {
-    if (!existsSync(join(from, name, 'TemplateMetadata.json'))) continue;
-    await mkdir(join(directory, name));
-    for (const file of await readdir(join(from, name))) {
-      const [source, target] = [join(from, name, file), join(directory, name, file)];
-      await link(source, target).catch(() => copyFile(source, target));
-    }
-  }
 }
