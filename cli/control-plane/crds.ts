@@ -108,20 +108,30 @@ async function readCrds(directory: string): Promise<Crd[]> {
 /** An older shoes-vz must not take away what a newer one stores in. */
 function refuseOtherVersion(wanted: Crd, existing: Stored<Crd> | undefined): void {
   if (existing === undefined) return;
-  const ours = wanted.spec.versions.map((version) => version.name);
-  const theirs = existing.spec.versions.map((version) => version.name);
-  const foreign = theirs.filter((name) => !ours.includes(name));
-  const differs =
-    foreign.length > 0
-      ? `version ${foreign.join(', ')}, while this shoes-vz knows ${ours.join(', ')}`
-      : existing.spec.scope === wanted.spec.scope
-        ? undefined
-        : `scope ${existing.spec.scope}, while this shoes-vz knows ${wanted.spec.scope}`;
-  if (differs === undefined) return;
+  const { name } = wanted.metadata;
+  if (existing.metadata.deletionTimestamp !== undefined) {
+    throw new ControlPlaneError(
+      'CrdConflict',
+      `CRD ${name} on the API server is being deleted; wait until it is gone`,
+    );
+  }
+  const difference = differenceInKind(wanted.spec, existing.spec);
+  if (difference === undefined) return;
   throw new ControlPlaneError(
     'CrdConflict',
-    `CRD ${wanted.metadata.name} on the API server has ${differs}; use the shoes-vz that installed it, or delete the CRD with all its objects`,
+    `CRD ${name} on the API server has ${difference}; use the shoes-vz that installed it, or delete the CRD with all its objects`,
   );
+}
+
+/** What an update cannot or must not overwrite. */
+function differenceInKind(wanted: CrdSpec, existing: CrdSpec): string | undefined {
+  const ours = wanted.versions.map((version) => version.name);
+  const foreign = existing.versions.map((version) => version.name).filter((name) => !ours.includes(name));
+  if (foreign.length > 0) {
+    return `version ${foreign.join(', ')}, while this shoes-vz knows ${ours.join(', ')}`;
+  }
+  if (existing.scope === wanted.scope) return undefined;
+  return `scope ${existing.scope}, while this shoes-vz knows ${wanted.scope}`;
 }
 
 async function apply(resources: Resources<Crd>, wanted: Crd, found: Stored<Crd> | undefined): Promise<void> {

@@ -52,6 +52,8 @@ export function apiserverArguments(flags: ApiserverFlags): string[] {
     '--authorization-mode=RBAC',
     '--anonymous-auth=false',
     '--profiling=false',
+    // Without it a stop waits a minute for watches, which nothing ends.
+    '--shutdown-watch-termination-grace-period=1s',
     '--allow-privileged=true',
     // No controller-manager makes the default service accounts that this plugin demands.
     '--disable-admission-plugins=ServiceAccount',

@@ -70,6 +70,10 @@ export class OwnedProcess {
     return new OwnedProcess(options.name, pid, child, log);
   }
 
+  get hasExited(): boolean {
+    return this.#child.exitCode !== null || this.#child.signalCode !== null;
+  }
+
   /** The end of its output so far. */
   get tail(): string {
     return this.#log.tail;
@@ -77,7 +81,7 @@ export class OwnedProcess {
 
   /** Asks it to end, kills it after the grace time, and returns when it is gone. */
   async stop(graceMs: number): Promise<ProcessExit> {
-    this.#child.kill('SIGTERM');
+    this.#child.kill(graceMs > 0 ? 'SIGTERM' : 'SIGKILL');
     const timer = setTimeout(() => this.#child.kill('SIGKILL'), graceMs);
     try {
       return await this.exited;

@@ -6,7 +6,7 @@ import { ControlPlaneError } from './error.ts';
 import { failureText, lastComplaint } from './failure-text.ts';
 import { apiserverArguments, CLIENT_SOCKET, etcdArguments } from './flags.ts';
 import type { Layout } from './layout.ts';
-import { OwnedProcess, type ProcessExit } from './owned-process.ts';
+import { OwnedProcess } from './owned-process.ts';
 import type { Pki } from './pki.ts';
 import { recordProcesses } from './process-record.ts';
 import { waitForFile, waitForReady } from './ready.ts';
@@ -45,7 +45,7 @@ export async function startPrograms(options: ProgramsOptions): Promise<Programs>
   let apiserver: OwnedProcess | undefined;
   try {
     // etcd listens before it serves, and the API server waits for its first answer: no need to wait longer here.
-    await succeeds(etcd, ETCD_TIMEOUT_MS, (ms, signal) =>
+    await succeeds([etcd], ETCD_TIMEOUT_MS, (ms, signal) =>
       waitForFile(join(layout.etcd, CLIENT_SOCKET), ms, signal),
     );
     apiserver = await OwnedProcess.start({
@@ -62,7 +62,7 @@ export async function startPrograms(options: ProgramsOptions): Promise<Programs>
     });
     await recordProcesses(layout.processes, [etcd, apiserver]);
     const server = serverUrl(options.bindAddress, options.port);
-    await succeeds(apiserver, READY_TIMEOUT_MS, (ms, signal) =>
+    await succeeds([apiserver, etcd], READY_TIMEOUT_MS, (ms, signal) =>
       waitForReady(server, options.pki, ms, signal),
     );
     return { etcd, apiserver };
@@ -74,9 +74,12 @@ export async function startPrograms(options: ProgramsOptions): Promise<Programs>
   }
 }
 
-/** The API server first: it has nothing to say without etcd. Returns when both are gone. */
+/**
+ * The API server first: it finishes what it is at while etcd is there, and without etcd never does. Returns
+ * when both are gone.
+ */
 export async function stopPrograms(programs: Programs, layout: Layout): Promise<void> {
-  await programs.apiserver.stop(STOP_GRACE_MS);
+  await programs.apiserver.stop(programs.etcd.hasExited ? 0 : STOP_GRACE_MS);
   await programs.etcd.stop(STOP_GRACE_MS);
   await rm(layout.processes, { force: true });
 }
@@ -86,24 +89,19 @@ const auditFiles = (options: ProgramsOptions) =>
     ? undefined
     : { policyFile: options.layout.auditPolicy, logFile: options.auditLog };
 
-/** Waits for a condition of a process for as long as the process lives. */
+/** Waits for a condition of the first process for as long as all of them live. */
 async function succeeds(
-  process: OwnedProcess,
+  processes: readonly [OwnedProcess, ...OwnedProcess[]],
   timeoutMs: number,
   condition: (timeoutMs: number, signal: AbortSignal) => Promise<boolean>,
 ): Promise<void> {
   const abort = new AbortController();
-  const early = process.exited.then((exit: ProcessExit) => {
-    abort.abort();
-    throw new ControlPlaneError('StartFailed', failureText(exit));
-  });
-  try {
-    if (await Promise.race([condition(timeoutMs, abort.signal), early])) return;
-  } finally {
-    early.catch(() => undefined);
-  }
-  if (abort.signal.aborted) await early;
-  const complaint = lastComplaint(process.tail) ?? 'it does not say why';
-  const message = `${process.name} was not ready after ${timeoutMs / 1000} s: ${complaint}`;
+  const early = Promise.race(processes.map((process) => process.exited));
+  const settled = await Promise.race([condition(timeoutMs, abort.signal), early]);
+  abort.abort();
+  if (settled === true) return;
+  if (settled !== false) throw new ControlPlaneError('StartFailed', failureText(settled));
+  const [{ name, tail }] = processes;
+  const message = `${name} was not ready after ${timeoutMs / 1000} s: ${lastComplaint(tail) ?? 'it does not say why'}`;
   throw new ControlPlaneError('StartFailed', message);
 }
