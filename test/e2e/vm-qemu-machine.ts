@@ -4,7 +4,9 @@ import { mkdir, mkdtemp, readdir, rm, symlink, unlink } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { text } from 'node:stream/consumers';
 import { promisify } from 'node:util';
+import ssh2 from 'ssh2';
 import { makeIdentity } from '../../node-daemon/seed/identity.ts';
 import { writeSeedDisk } from '../../node-daemon/seed/seed-disk.ts';
 import type { VmBackend } from '../../node-daemon/vm/backend.ts';
@@ -130,6 +132,26 @@ export async function createGuest(machine: QemuMachine): Promise<Guest> {
 
 export async function startGuest({ backend }: QemuMachine, guest: Guest): Promise<VmControl> {
   return (await startVm(backend, guest.bundle, guest.prepared, Date.now)).control;
+}
+
+/** Standard output of a command in the guest, over SSH with the key of the seed disk. */
+export async function inGuest({ prepared, privateKey }: Guest, command: string): Promise<string> {
+  const { host, port } = prepared.endpoints.ssh;
+  const client = new ssh2.Client();
+  const ready = new Promise<void>((resolve, reject) => {
+    client.once('ready', resolve);
+    client.once('error', reject);
+    client.once('close', () => reject(new Error('the SSH connection was closed')));
+  });
+  try {
+    client.connect({ host, port, username: 'runner', privateKey, readyTimeout: 10_000 });
+    await ready;
+    const channel = await promisify<string, ssh2.ClientChannel>(client.exec.bind(client))(command);
+    channel.stderr.resume();
+    return (await text(channel)).trim();
+  } finally {
+    client.destroy();
+  }
 }
 
 async function occupy(host: string, port: number): Promise<() => Promise<void>> {

@@ -16,6 +16,7 @@ import {
   createBundle,
   createGuest,
   type Guest,
+  inGuest,
   makeQemuMachine,
   mountReflinkVolume,
   type QemuMachine,
@@ -48,9 +49,17 @@ describe('a guest', () => {
     await machine.dispose();
   });
 
-  test('answers where prepare said, as whom the seed disk made it, and outlives its daemon', async () => {
+  test('is what its class, its bundle and its seed disk say, and outlives its daemon', async () => {
     const { bundle, prepared, token } = guest;
+    const { cpu, memoryBytes, diskBytes } = prepared.spec.resources;
     await until('an SSH banner', async () => (await banner(prepared)).startsWith('SSH-2.0-'));
+    expect(await inGuest(guest, 'nproc')).toBe(String(cpu));
+    expect(await inGuest(guest, 'cat /sys/class/block/vda/size')).toBe(String(diskBytes / 512));
+    const memory = Number(await inGuest(guest, "awk '/MemTotal/ {print $2 * 1024}' /proc/meminfo"));
+    expect(memory).toBeLessThanOrEqual(memoryBytes);
+    expect(memory).toBeGreaterThan(memoryBytes * 0.8);
+    expect(await inGuest(guest, 'cat /sys/class/block/vdb/serial')).toBe('shoesvz-seed');
+    expect(await inGuest(guest, 'cat /sys/class/block/vdb/ro')).toBe('1');
     const before = await status(prepared, token);
     expect(before).toMatchObject({ uid: bundle.uid, attempt: 1, mac: prepared.endpoints.mac });
     control.close();
@@ -60,6 +69,17 @@ describe('a guest', () => {
     expect(after.bootId).toBe(before.bootId);
     expect(after.uptimeSeconds).toBeGreaterThanOrEqual(before.uptimeSeconds);
     adopted.control.close();
+  });
+
+  test('that is told to stop shuts down, and is absent', async () => {
+    await until('an SSH banner', async () => (await banner(guest.prepared)).startsWith('SSH-2.0-'));
+    await control.stop();
+    await control.closed;
+    await until('the process to be gone', async () => {
+      const seen = await observeVm(machine.backend, guest.bundle);
+      if (seen.state === 'present') seen.control.close();
+      return seen.state === 'absent';
+    });
   });
 
   test('whose QEMU has stopped answering is unknown, and purged all the same', async () => {
