@@ -1,16 +1,17 @@
 import type { Host, HostKind } from '../../crds/host.ts';
 import { SYSTEM_NAMESPACE } from '../../crds/meta.ts';
-import type { KubeClient } from '../../kube/client.ts';
 import { type Clock, sleep } from '../../kube/clock.ts';
-import { LEASES, type Lease, LeaseHolder, type LeaseLoss } from '../../kube/lease.ts';
+import { isNotFound } from '../../kube/errors.ts';
+import { type Lease, LeaseHolder, type LeaseLoss } from '../../kube/lease.ts';
 import type { Stored } from '../../kube/object.ts';
+import type { Resources } from '../../kube/resources.ts';
 import type { Logger } from '../log.ts';
 
 /** How often a Lease that may be a dead machine's is looked at. */
 const LOOK_EVERY_MS = 2_000;
 
 export interface ClaimOptions {
-  readonly client: Pick<KubeClient, 'resources'>;
+  readonly leases: Pick<Resources<Lease>, 'get' | 'create' | 'patch'>;
   readonly name: string;
   readonly machineId: string;
   readonly clock: Clock;
@@ -30,12 +31,12 @@ export interface ClaimOptions {
  * taken over after it was watched for its whole term. Rejects where the API server does not answer.
  */
 export async function claimName(options: ClaimOptions): Promise<LeaseHolder> {
-  const { client, name, machineId, clock, log } = options;
+  const { leases, name, machineId, clock, log } = options;
   const failed = Promise.withResolvers<never>();
   const otherSeen = Promise.withResolvers<void>();
   let claimed = false;
   const holder = new LeaseHolder({
-    resources: client.resources(LEASES),
+    resources: leases,
     ref: leaseRef(name),
     identity: machineId,
     durationMs: options.durationMs,
@@ -52,7 +53,7 @@ export async function claimName(options: ClaimOptions): Promise<LeaseHolder> {
         log.error({ host: name, machine: other }, 'another machine holds the Lease');
     },
     onProblem: (error) => {
-      failed.reject(error);
+      failed.reject(explain(error));
       if (claimed) log.warn({ host: name, err: error }, 'the Lease could not be renewed; it is tried again');
     },
   });
@@ -90,8 +91,7 @@ const LOSSES: Record<Exclude<LeaseLoss, 'Released'>, string> = {
  * here. A clock that is wrong can only make it refuse, not take what is another's. Returns when `signal` is aborted.
  */
 async function refuseWhereAlive(options: ClaimOptions, signal: AbortSignal): Promise<void> {
-  const { client, name, machineId, clock, log } = options;
-  const leases = client.resources(LEASES);
+  const { leases, name, machineId, clock, log } = options;
   let first: string | undefined;
   while (!signal.aborted) {
     const lease = await leases.get(leaseRef(name));
@@ -108,6 +108,13 @@ async function refuseWhereAlive(options: ClaimOptions, signal: AbortSignal): Pro
     }
     await sleep(clock, LOOK_EVERY_MS, signal);
   }
+}
+
+function explain(error: unknown): unknown {
+  if (!isNotFound(error) || error.details?.kind !== 'namespaces') return error;
+  return new Error(`the namespace ${SYSTEM_NAMESPACE} is missing on the API server; create it`, {
+    cause: error,
+  });
 }
 
 function isWithinTerm(lease: Stored<Lease>, now: number): boolean {

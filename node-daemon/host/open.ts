@@ -4,7 +4,7 @@ import { HOST_KINDS, type Host, type HostKind } from '../../crds/host.ts';
 import { HOST_RESOURCES } from '../../crds/resources.ts';
 import type { KubeClient } from '../../kube/client.ts';
 import { type Clock, systemClock } from '../../kube/clock.ts';
-import type { LeaseHolder } from '../../kube/lease.ts';
+import { LEASES, type LeaseHolder } from '../../kube/lease.ts';
 import type { Logger } from '../log.ts';
 import { templatesDir } from '../vm/bundle.ts';
 import { openDigestCache } from '../vm/digest-cache.ts';
@@ -57,7 +57,10 @@ export async function openHostSession(options: HostSessionOptions): Promise<Host
   let session: HostSession | undefined;
   const shared = { client, name, clock, log, changed: () => session?.changed() };
   const { machineId } = root;
-  const lease = await claimName({ ...shared, ...options.lease, machineId, signal: options.signal });
+  const lease = await claimName({
+    ...{ ...shared, ...options.lease, machineId, signal: options.signal },
+    leases: client.resources(LEASES),
+  });
   try {
     session = await compose(options, { ...shared, kind, machine, lease });
     await session.start();

@@ -19,6 +19,8 @@ import type { TemplateInventory, TemplateListing } from './templates/inventory.t
 const KEY = 'host';
 /** How long the first status waits for the templates and the driver to be looked at. */
 const FIRST_LOOK_MS = 500;
+/** How often it is asked whether the Lease is back; a clock that was set tells nobody. */
+const WITHOUT_LEASE_MS = 5_000;
 /** How long the last status, which says that the daemon ends in order, is tried. */
 const FAREWELL_MS = 2_000;
 
@@ -153,6 +155,8 @@ export class HostSession {
     inventory.onChange(() => this.#templatesChanged());
     prober.probe();
     const looked = Promise.all([inventory.start(), room.start(), inventory.settled, prober.settled]);
+    // Its failure is met below; until then it must not count as one that nobody looks at.
+    looked.catch(() => undefined);
     await registrar.start();
     await registrar.advance(lease.isFresh);
     if (registrar.refusal !== undefined) throw registrar.refusal;
@@ -197,7 +201,8 @@ export class HostSession {
     try {
       const object = await registrar.advance(lease.isFresh);
       this.#tellState();
-      if (object === undefined || !lease.isFresh) return undefined;
+      if (!lease.isFresh) return { requeueAfterMs: WITHOUT_LEASE_MS };
+      if (object === undefined) return undefined;
       const status = decideStatus(this.#facts(object), object.status, clock.now());
       registrar.learn((await writeStatus(registrar.resources, object, status)).object);
       return undefined;

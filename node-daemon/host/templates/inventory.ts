@@ -38,7 +38,7 @@ export class TemplateInventory {
   readonly #options: InventoryOptions;
   readonly #watches = new Map<string, BundleWatch>();
   readonly #listeners = new Set<() => void>();
-  readonly #stopped = new AbortController();
+  #stopped = false;
   readonly #settling = Promise.withResolvers<void>();
   #scanned = false;
   #watcher: FSWatcher | undefined;
@@ -66,7 +66,7 @@ export class TemplateInventory {
     return () => this.#listeners.delete(listener);
   }
 
-  /** Returns when the directory is watched and was listed; the bundles in it are judged from then on. */
+  /** Returns when the directory was listed; the bundles in it are judged, and it is watched, from then on. */
   async start(): Promise<void> {
     const { dir, log } = this.#options;
     const watcher = watch(dir, {
@@ -78,12 +78,16 @@ export class TemplateInventory {
     this.#watcher = watcher;
     watcher.on('all', (_event, path) => this.#noticed(relative(dir, path)));
     watcher.on('error', (error) => log.warn({ err: error }, `${dir}: some changes will be noticed late`));
-    await new Promise<void>((resolve) => watcher.once('ready', resolve));
+    // What changed between the listing and the first watch has no event.
+    watcher.once('ready', () => void this.#scan());
     await this.#scan();
+    this.#scanned = true;
+    this.#settle();
+    this.#scheduleRescan();
   }
 
   async stop(): Promise<void> {
-    this.#stopped.abort();
+    this.#stopped = true;
     this.#listeners.clear();
     this.#rescan?.cancel();
     await this.#watcher?.close();
@@ -103,11 +107,16 @@ export class TemplateInventory {
     } catch (error) {
       this.#options.log.warn({ err: error }, `${this.#options.dir}: the templates cannot be listed`);
     }
-    if (this.#stopped.signal.aborted) return;
+    if (this.#stopped) return;
     for (const watch of this.#watches.values()) watch.recheck();
-    this.#scanned = true;
-    this.#settle();
-    this.#rescan = this.#options.clock.setTimeout(() => void this.#scan(), RESCAN_MS);
+  }
+
+  #scheduleRescan(): void {
+    if (this.#stopped) return;
+    this.#rescan = this.#options.clock.setTimeout(() => {
+      this.#scheduleRescan();
+      void this.#scan();
+    }, RESCAN_MS);
   }
 
   async #names(): Promise<string[]> {
