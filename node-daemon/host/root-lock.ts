@@ -56,7 +56,7 @@ function takeLock(path: string): DatabaseSync | undefined {
   let database: DatabaseSync | undefined;
   try {
     database = new DatabaseSync(path, { timeout: 0 });
-    database.exec('PRAGMA journal_mode=OFF; BEGIN EXCLUSIVE');
+    database.exec('PRAGMA journal_mode=MEMORY; BEGIN EXCLUSIVE');
     return database;
   } catch (error) {
     database?.close();
