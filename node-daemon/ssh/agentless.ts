@@ -1,7 +1,7 @@
 import ssh2 from 'ssh2';
 import { SshError } from './errors.ts';
 import { guestCommand } from './guest-command.ts';
-import { formatHostKey } from './host-key.ts';
+import { formatPublicKey } from './host-key.ts';
 import { openSession, type SshSession, type SshTarget } from './session.ts';
 
 /**
@@ -31,8 +31,9 @@ export async function rotateLogin(
   options: { readonly timeoutMs?: number | undefined; readonly signal?: AbortSignal | undefined } = {},
 ): Promise<SshSession> {
   const { timeoutMs = TIMEOUT_MS, signal } = options;
-  if (own.fallbackKey !== undefined && !session.usedFallbackKey) return session;
-  const command = guestCommand(AUTHORIZE, [publicKeyOf(own.privateKey)]);
+  const publicKey = publicKeyOf(own.privateKey);
+  if (session.publicKey === publicKey) return session;
+  const command = guestCommand(AUTHORIZE, [publicKey]);
   const { exitCode } = await session.exec(command, { timeoutMs, signal, maxOutputBytes: 1024 });
   if (exitCode !== 0) {
     throw new SshError('protocol', `the guest's authorized_keys cannot be replaced (exit code ${exitCode})`);
@@ -47,5 +48,5 @@ export async function rotateLogin(
 function publicKeyOf(privateKey: string): string {
   const parsed = ssh2.utils.parseKey(privateKey);
   if (parsed instanceof Error) throw new SshError('auth', "the Runner's own private key cannot be read");
-  return formatHostKey((Array.isArray(parsed) ? parsed[0] : parsed).getPublicSSH());
+  return formatPublicKey((Array.isArray(parsed) ? parsed[0] : parsed).getPublicSSH());
 }

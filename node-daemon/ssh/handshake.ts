@@ -1,6 +1,6 @@
 import ssh2, { type ParsedKey, type PublicKeyAuthMethod } from 'ssh2';
 import { SshError } from './errors.ts';
-import { normalizeHostKey } from './host-key.ts';
+import { formatPublicKey, normalizePublicKey } from './host-key.ts';
 
 export interface Expected {
   readonly host: string;
@@ -36,15 +36,17 @@ export class Handshake {
     return this.#hostKey ?? '';
   }
 
-  get usedFallbackKey(): boolean {
-    return this.#keysTried > 1;
+  /** The public half of the key that was offered last; empty before. */
+  get publicKey(): string {
+    const key = this.#keys[this.#keysTried - 1];
+    return key === undefined ? '' : formatPublicKey(key.getPublicSSH());
   }
 
   /** Whether the server's key is the pinned one, if one is pinned. */
   verifyHostKey(key: string): boolean {
     this.#hostKey = key;
     const pinned = this.#expected.hostKey;
-    if (pinned === undefined || normalizeHostKey(pinned) === key) return true;
+    if (pinned === undefined || normalizePublicKey(pinned) === key) return true;
     this.#error = new SshError('hostKey', `${this.#address} has another host key than was pinned for it`);
     return false;
   }

@@ -19,7 +19,7 @@ export function interpreterOf(script: string): Interpreter {
   const line = /^#![ \t]*([^ \t\n]+)[ \t]*([^\n]*)/.exec(script);
   if (line === null) return { form: 'shell', argv: [] };
   const [, program = '', rest = ''] = line;
-  const argument = rest.trim();
+  const argument = rest.replace(/[ \t]+$/, '');
   const argv = argument === '' ? [program] : [program, argument];
   const name = programName(argv);
   if (SHELLS.has(name)) return { form: 'shell', argv };
@@ -29,7 +29,7 @@ export function interpreterOf(script: string): Interpreter {
 
 /** Name of the program that will read the script, seen through `env`. */
 function programName(argv: readonly string[]): string {
-  const words = argv.join(' ').split(/[ \t\r]+/);
+  const words = argv.join(' ').split(/[ \t]+/);
   const direct = baseName(words[0] ?? '');
   if (direct !== 'env') return direct;
   const command = words.slice(1).find((word) => !word.startsWith('-') && !word.includes('='));

@@ -8,7 +8,7 @@
  *     pid          pid and start time of the script, which leads a session and process group of its own
  *     alive        named pipe that the supervisor holds open: its readers see the end when it is gone
  *     pipe         named pipe that the script writes to
- *     out.<n>      the last two pieces of its output, fewer than 256 KiB each
+ *     out.<n>      the last two pieces of its output, fewer than 640 KiB each
  *     drained      all of the output was read
  *     exit         exit code, as a shell has it
  *
@@ -115,7 +115,7 @@ keep_end() {
     piece=$d/out.$(printf %08d "$n")
     : > "$piece"
     while [ $(($(wc -c < "$piece"))) -lt 131072 ]; do
-      said=$(LC_ALL=C dd bs=4096 count=32 2>&1 >> "$piece") || { cat >/dev/null; return; }
+      said=$(LC_ALL=C dd bs=16384 count=32 2>&1 >> "$piece") || { cat >/dev/null; return; }
       # It says, among other things: 4+28 records in
       reads=\${said%% records in*}
       reads=\${reads##*[!0-9+]}
@@ -212,7 +212,7 @@ state() {
       sleep 0.05 || sleep 1
       i=$((i + 1))
     done
-    pid= start=
+    pid="" start=""
     read -r pid start < "$d/pid"
     if supervised "$sup" "$sup_start" || supervised "$pid" "$start"; then
       if read -r code < "$d/exit"; then echo "exited $code"; else echo "running \${pid:-$sup}"; fi

@@ -3,7 +3,7 @@ import ssh2, { type Client, type ConnectConfig } from 'ssh2';
 import { SshError } from './errors.ts';
 import { type ExecOptions, type ExecResult, execCommand } from './exec.ts';
 import { Handshake } from './handshake.ts';
-import { formatHostKey, hostKeyAlgorithms } from './host-key.ts';
+import { formatPublicKey, hostKeyAlgorithms } from './host-key.ts';
 
 /** Whom to log in to, and as whom. */
 export interface SshTarget {
@@ -28,8 +28,8 @@ export interface SshTarget {
 export interface SshSession {
   /** The key that the server proved to have: `ssh-ed25519 AAAA…`. */
   readonly hostKey: string;
-  /** Whether the server refused `privateKey` and let `fallbackKey` in. */
-  readonly usedFallbackKey: boolean;
+  /** The public half of the key that was let in, likewise. */
+  readonly publicKey: string;
   /** See {@link execCommand}. */
   exec(command: string, options: ExecOptions): Promise<ExecResult>;
   /** Settles when the connection ended, for any reason. Never rejects. */
@@ -145,7 +145,7 @@ function connect(target: SshTarget, socket: Socket, handshake: Handshake): Clien
     sock: socket,
     username: target.user,
     algorithms: { ...ALGORITHMS, serverHostKey: hostKeyAlgorithms(target.hostKey) },
-    hostVerifier: (key: Buffer) => handshake.verifyHostKey(formatHostKey(key)),
+    hostVerifier: (key: Buffer) => handshake.verifyHostKey(formatPublicKey(key)),
     authHandler: () => handshake.nextKey(),
     readyTimeout: 0,
     keepaliveInterval: KEEPALIVE_INTERVAL_MS,
@@ -158,7 +158,7 @@ function asSession(client: Client, socket: Socket, handshake: Handshake): SshSes
   const closed = new Promise<void>((resolve) => client.once('close', () => resolve()));
   return {
     hostKey: handshake.hostKey,
-    usedFallbackKey: handshake.usedFallbackKey,
+    publicKey: handshake.publicKey,
     exec: (command, options) => execCommand(client, command, options),
     closed,
     close: () => {

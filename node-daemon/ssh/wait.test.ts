@@ -1,11 +1,12 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { type Clock, systemClock } from '../../kube/clock.ts';
+import { generateSshKeyPair } from './key-pair.ts';
 import type { SshTarget } from './session.ts';
-import { exit, FakeSshServer, generateKey } from './testing/fake-ssh-server.ts';
+import { exit, FakeSshServer } from './testing/fake-ssh-server.ts';
 import { waitForSsh } from './wait.ts';
 
-const KEY = generateKey();
-const OTHER_KEY = generateKey();
+const KEY = generateSshKeyPair();
+const OTHER_KEY = generateSshKeyPair();
 const TIMEOUT_MS = 20_000;
 
 /** Real time, run faster: half a minute passes in a moment. */

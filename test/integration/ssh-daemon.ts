@@ -4,8 +4,8 @@ import { chmod, mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from
 import { createServer } from 'node:net';
 import { tmpdir, userInfo } from 'node:os';
 import { join } from 'node:path';
+import { generateSshKeyPair } from '../../node-daemon/ssh/key-pair.ts';
 import type { SshTarget } from '../../node-daemon/ssh/session.ts';
-import { generateKey } from '../../node-daemon/ssh/testing/fake-ssh-server.ts';
 import { waitForSsh } from '../../node-daemon/ssh/wait.ts';
 
 /** What a guest is made of, as far as a shell program sees it. */
@@ -38,7 +38,7 @@ export const isRoot = process.getuid?.() === 0;
 export async function startSshd(root: string, userland: Userland): Promise<Sshd> {
   const dir = await mkdtemp(join(tmpdir(), 'sd-'));
   const home = join(dir, 'home');
-  const [key, hostKey] = [generateKey(), generateKey()];
+  const [key, hostKey] = [generateSshKeyPair(), generateSshKeyPair()];
   const port = await freePort();
   await mkdir(home, { mode: 0o755 });
   await mkdir(join(home, '.ssh'), { mode: 0o700 });

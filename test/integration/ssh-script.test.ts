@@ -292,7 +292,7 @@ function suite(userland: Userland): void {
       const names = (await readdir(setup())).filter((name) => name.startsWith('out.'));
       const sizes = await Promise.all(names.map(async (name) => (await stat(setup(name))).size));
       expect(sizes.length).toBeLessThanOrEqual(2);
-      expect(sizes.reduce((sum, size) => sum + size, 0)).toBeLessThan(512 * 1024);
+      expect(sizes.reduce((sum, size) => sum + size, 0)).toBeLessThan(2 * 640 * 1024);
       const tail = await readOutputTail(session);
       expect(tail).toMatch(/^[0-9a-f\n]+\nlast words\n$/);
       expect(Buffer.byteLength(tail)).toBe(4096);

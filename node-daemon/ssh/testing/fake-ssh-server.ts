@@ -1,19 +1,8 @@
 import { once } from 'node:events';
 import { type AddressInfo, createServer, type Socket } from 'node:net';
 import ssh2, { type AuthContext, type Connection, type ServerChannel } from 'ssh2';
-import { formatHostKey } from '../host-key.ts';
-
-export interface KeyPair {
-  /** OpenSSH PEM. */
-  readonly privateKey: string;
-  /** `ssh-ed25519 AAAA…` */
-  readonly publicKey: string;
-}
-
-export function generateKey(): KeyPair {
-  const pair = ssh2.utils.generateKeyPairSync('ed25519');
-  return { privateKey: pair.private, publicKey: pair.public.trim() };
-}
+import { formatPublicKey } from '../host-key.ts';
+import { generateSshKeyPair, type SshKeyPair } from '../key-pair.ts';
 
 /** What becomes of a new TCP connection. */
 export type Reception = 'serve' | 'silent' | 'reset' | 'garbage';
@@ -30,7 +19,7 @@ export type CommandHandler = (command: FakeCommand) => void;
 
 /** An SSH server in this process whose state a test changes while it runs. */
 export class FakeSshServer {
-  readonly hostKey: KeyPair;
+  readonly hostKey: SshKeyPair;
   reception: Reception = 'serve';
   /** Public keys that are let in. */
   readonly authorized = new Set<string>();
@@ -48,7 +37,7 @@ export class FakeSshServer {
   readonly #ssh: InstanceType<typeof ssh2.Server>;
   readonly #tcp = createServer((socket) => this.#receive(socket));
 
-  constructor(hostKey: KeyPair = generateKey()) {
+  constructor(hostKey: SshKeyPair = generateSshKeyPair()) {
     this.hostKey = hostKey;
     this.#ssh = new ssh2.Server({ hostKeys: [hostKey.privateKey] }, (client) => this.#serve(client));
   }
@@ -109,7 +98,7 @@ export class FakeSshServer {
       context.reject(['publickey']);
       return;
     }
-    const key = formatHostKey(context.key.data);
+    const key = formatPublicKey(context.key.data);
     if (context.signature === undefined) this.offered.push(key);
     if (!this.authorized.has(key)) {
       context.reject(['publickey']);
