@@ -1,7 +1,7 @@
 import { readFile, stat, statfs, writeFile } from 'node:fs/promises';
 import { createConnection } from 'node:net';
 import { join } from 'node:path';
-import { afterEach, beforeAll, beforeEach, describe, expect, inject, test } from 'vitest';
+import { afterEach, beforeAll, beforeEach, describe, expect, inject, onTestFinished, test } from 'vitest';
 import type { GuestStatus } from '../../guest/protocol.ts';
 import { vmDriverContract } from '../../node-daemon/vm/contract.ts';
 import type { PreparedVm, VmControl } from '../../node-daemon/vm/driver.ts';
@@ -23,7 +23,14 @@ import {
   startGuest,
 } from './vm-qemu-machine.ts';
 
-const TEMPLATE = join(inject('templatesDir'), 'linux');
+const TEMPLATE = join(inject('templatesDir'), 'debian');
+
+/** Gone when the test is, however it ended. */
+async function machineFor(...options: Parameters<typeof makeQemuMachine>): Promise<QemuMachine> {
+  const machine = await makeQemuMachine(...options);
+  onTestFinished(() => machine.dispose());
+  return machine;
+}
 
 /** Found once: a probe may take as long as a guest that hangs. */
 let accelerator: 'kvm' | 'tcg';
@@ -94,6 +101,15 @@ describe('a guest', () => {
   });
 });
 
+test('a guest without an agent boots without a seed disk', async () => {
+  const machine = await machineFor(join(inject('templatesDir'), 'debian-plain'), { accelerator });
+  const { bundle, spec } = await createBundle(machine);
+  const prepared = await machine.backend.driver.prepare(bundle, spec, new AbortController().signal);
+  const { control } = await startVm(machine.backend, bundle, prepared, Date.now);
+  await until('an SSH banner', async () => (await banner(prepared)).startsWith('SSH-2.0-'));
+  control.close();
+});
+
 test('an address that another bundle has is not given again, though nobody listens on it', async () => {
   const offers = ['127.64.0.1', '127.64.0.1', '127.64.0.1', '127.64.0.2'];
   const network: QemuNetwork = {
@@ -102,44 +118,38 @@ test('an address that another bundle has is not given again, though nobody liste
       return { netdev: 'user', endpoints: { ssh: endpoint, agent: endpoint, notifyUrl: '' } };
     },
   };
-  const machine = await makeQemuMachine(TEMPLATE, { accelerator, network });
+  const machine = await machineFor(TEMPLATE, { accelerator, network });
   const [one, two] = await Promise.all([createGuest(machine), createGuest(machine)]);
   const hosts = [one, two].map(({ prepared }) => prepared.endpoints.ssh.host);
   expect(hosts.sort()).toEqual(['127.64.0.1', '127.64.0.2']);
-  await machine.dispose();
 });
 
 test('a clone that a crash cut short is made anew', async () => {
-  const machine = await makeQemuMachine(TEMPLATE, { accelerator });
+  const machine = await machineFor(TEMPLATE, { accelerator });
   const { bundle, spec } = await createBundle(machine);
   await Promise.all([bundle.disk, bundle.diskOverlay].map((path) => writeFile(`${path}.tmp`, 'half a disk')));
   const prepared = await machine.backend.driver.prepare(bundle, spec, new AbortController().signal);
   const { control } = await startVm(machine.backend, bundle, prepared, Date.now);
   expect(await control.state()).toBe('running');
   control.close();
-  await machine.dispose();
 });
 
 describe('on a filesystem that clones files', () => {
   test('the disk is a clone that takes no room, and boots', async (context) => {
     const volume = await mountReflinkVolume();
     if (volume.dir === undefined) return context.skip(`no XFS to test on: ${volume.why}`);
-    const machine = await makeQemuMachine(TEMPLATE, { accelerator }, { parent: volume.dir, copy: true });
-    try {
-      expect((await machine.backend.driver.probe()).reflink).toBe(true);
-      const free = async () => (await statfs(machine.root)).bavail * (await statfs(machine.root)).bsize;
-      const before = await free();
-      const guest = await createGuest(machine);
-      expect(before - (await free())).toBeLessThan(64 * 2 ** 20);
-      expect((await stat(guest.bundle.disk)).size).toBe(guest.prepared.spec.resources.diskBytes);
-      expect(guest.prepared.driver).toMatchObject({ diskFormat: 'raw' });
-      const control = await startGuest(machine, guest);
-      await until('an SSH banner', async () => (await banner(guest.prepared)).startsWith('SSH-2.0-'));
-      control.close();
-    } finally {
-      await machine.dispose();
-      await volume.unmount();
-    }
+    onTestFinished(() => volume.unmount());
+    const machine = await machineFor(TEMPLATE, { accelerator }, { parent: volume.dir, copy: true });
+    expect((await machine.backend.driver.probe()).reflink).toBe(true);
+    const free = async () => (await statfs(machine.root)).bavail * (await statfs(machine.root)).bsize;
+    const before = await free();
+    const guest = await createGuest(machine);
+    expect(before - (await free())).toBeLessThan(64 * 2 ** 20);
+    expect((await stat(guest.bundle.disk)).size).toBe(guest.prepared.spec.resources.diskBytes);
+    expect(guest.prepared.driver).toMatchObject({ diskFormat: 'raw' });
+    const control = await startGuest(machine, guest);
+    await until('an SSH banner', async () => (await banner(guest.prepared)).startsWith('SSH-2.0-'));
+    control.close();
   });
 });
 
@@ -148,16 +158,15 @@ describe('the accelerator probe', () => {
     const installation = await inspectInstallation('qemu-system-x86_64');
     const template = await readBootableTemplate(TEMPLATE);
     const tcg = ['-accel', 'tcg', '-cpu', 'max'];
-    expect(await bootFailure(installation, template, tcg)).toBeUndefined();
-    const machine = await makeQemuMachine(TEMPLATE, { accelerator });
+    expect(await bootFailure(installation, template, tcg, 120)).toBeUndefined();
+    const machine = await machineFor(TEMPLATE, { accelerator });
     const kernel = join(machine.root, 'kernel');
     await writeFile(kernel, 'no kernel');
-    expect(await bootFailure(installation, { ...template, kernel }, tcg)).toMatch(/kernel/);
-    await machine.dispose();
+    expect(await bootFailure(installation, { ...template, kernel }, tcg, 120)).toMatch(/kernel/);
   });
 
   test('keeps its verdict for this boot, this QEMU and this kernel', async () => {
-    const machine = await makeQemuMachine(TEMPLATE);
+    const machine = await machineFor(TEMPLATE);
     const installation = await inspectInstallation('qemu-system-x86_64');
     const template = await readBootableTemplate(TEMPLATE);
     const choose = (bootId: string, kernelDigest = template.kernelDigest) =>
@@ -168,11 +177,11 @@ describe('the accelerator probe', () => {
     const cached = await readFile(cache, 'utf8').catch(() => undefined);
     // Without a device there is nothing to try, and nothing worth keeping.
     if (cached !== undefined) {
-      await writeFile(cache, cached.replace(/"accelerator": "\w+"/, '"accelerator": "tcg"'));
-      expect((await choose('this boot')).accelerator).toBe('tcg');
+      const remembered = { ...JSON.parse(cached), accelerator: 'tcg', reason: 'remembered' };
+      await writeFile(cache, JSON.stringify(remembered));
+      expect((await choose('this boot')).reason).toBe('remembered');
       expect(await choose('another boot')).toEqual(verdict);
     }
-    await machine.dispose();
   });
 });
 

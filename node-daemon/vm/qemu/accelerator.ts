@@ -82,13 +82,14 @@ export async function bootFailure(
   { binary, firmware }: QemuInstallation,
   { kernel }: BootableTemplate,
   accelerator: readonly string[] = ['-accel', 'kvm', '-cpu', 'host'],
+  limitSeconds: number = BOOT_LIMIT_SECONDS,
 ): Promise<string | undefined> {
   const argv = [
     ...['-M', 'q35', ...accelerator, '-m', '256', '-nodefaults', '-no-user-config', '-display', 'none'],
     ...(firmware === '' ? [] : ['-bios', firmware]),
     ...['-no-reboot', '-kernel', kernel, '-append', 'console=ttyS0 panic=-1', '-serial', 'stdio'],
   ];
-  const child = spawn('timeout', ['-s', 'KILL', String(BOOT_LIMIT_SECONDS), binary, ...argv], {
+  const child = spawn('timeout', ['-s', 'KILL', String(limitSeconds), binary, ...argv], {
     stdio: ['ignore', 'pipe', 'pipe'],
   });
   let output = '';
@@ -100,14 +101,18 @@ export async function bootFailure(
   child.stderr.on('data', collect);
   const end = await new Promise<string>((resolve) => {
     child.once('error', (error) => resolve(error.message));
-    child.once('close', (code, signal) => resolve(describeEnd(code, signal, output)));
+    child.once('close', (code, signal) => resolve(describeEnd(code, signal, output, limitSeconds)));
   });
   return output.includes(BOOTED) ? undefined : end;
 }
 
-function describeEnd(code: number | null, signal: string | null, output: string): string {
-  if (code === 137 || signal === 'SIGKILL')
-    return `no sign of a booted kernel within ${BOOT_LIMIT_SECONDS} s`;
+function describeEnd(
+  code: number | null,
+  signal: string | null,
+  output: string,
+  limitSeconds: number,
+): string {
+  if (code === 137 || signal === 'SIGKILL') return `no sign of a booted kernel within ${limitSeconds} s`;
   const line = output.trimEnd().split('\n').at(-1) ?? '';
   return line === '' ? `QEMU ended with ${signal ?? `code ${code}`}` : line;
 }
