@@ -8,6 +8,7 @@ import { serveHttp } from '../kube/http-endpoint.ts';
 import { Informer } from '../kube/informer.ts';
 import type { Stored } from '../kube/object.ts';
 import { openHostRoot } from './host/host-root.ts';
+import { registerHostMetrics } from './host/metrics.ts';
 import { openHostSession } from './host/open.ts';
 import type { HostSession } from './host/session.ts';
 import type { Logger } from './log.ts';
@@ -19,7 +20,6 @@ import type { HostView, RunnerEvents, RunnerPorts } from './runner/ports.ts';
 import { runnerState, StateFile } from './state-file.ts';
 import type { VmBackend } from './vm/backend.ts';
 import { BundleStore } from './vm/bundle.ts';
-import { checkHostRoot } from './vm/host-root.ts';
 import { systemProcesses } from './vm/process.ts';
 import { QemuDriver } from './vm/qemu/driver.ts';
 
@@ -50,14 +50,6 @@ export interface NodeDaemon {
   readonly httpPort: number | undefined;
   /** Lets go of everything but the VMs, which run on. Idempotent. */
   stop(): Promise<void>;
-}
-
-/** The root cannot be used. The message is one line that names the flag. */
-export class HostRootError extends Error {
-  constructor(message: string) {
-    super(message);
-    this.name = 'HostRootError';
-  }
 }
 
 const EVENTS_DEADLINE_MS = 2_000;
@@ -93,9 +85,7 @@ export async function startNodeDaemon(options: NodeDaemonOptions): Promise<NodeD
 async function start(options: NodeDaemonOptions, onStop: OnStop): Promise<Omit<NodeDaemon, 'stop'>> {
   const { client, log } = options;
   const clock = options.clock ?? systemClock;
-  const checked = await checkHostRoot(options.hostRoot);
-  if (!checked.ok) throw new HostRootError(`--host-root: ${checked.problem}`);
-  const root = await openHostRoot(checked.root);
+  const root = await openHostRoot(options.hostRoot);
   onStop(() => root.release());
   const backend = makeBackend(root.path);
   const guestLink = await openGuestLink({ root: root.path, port: options.guestLinkPort, log });
@@ -138,6 +128,7 @@ async function start(options: NodeDaemonOptions, onStop: OnStop): Promise<Omit<N
     }),
     queueDepth: () => runners.controller.queueDepth,
   });
+  registerHostMetrics(metrics.registry, session);
   const runners = await runRunners(options, session, ports, metrics, onStop);
   const httpPort = await serve(options.http, session, metrics, onStop);
   return { hostName: session.name, hostKind: session.kind, hostRoot: root.path, httpPort };

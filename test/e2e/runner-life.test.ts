@@ -12,6 +12,8 @@ beforeAll(async () => {
 });
 afterAll(() => fleet.stop());
 
+const bundleNames = (): Promise<string[]> => readdir(join(fleet.host.root, 'runners'));
+
 test('a Runner is applied, answers SSH, runs its script, and leaves nothing when it is deleted', async () => {
   await fleet.create('first', { setupScript: { inline: 'echo "hello from $(hostname)"; id -un' } });
   const ready = await fleet.whenReady('first');
@@ -31,7 +33,7 @@ test('a Runner is applied, answers SSH, runs its script, and leaves nothing when
 
   await fleet.burn('first');
   expect(await processesNaming(bundle)).toEqual([]);
-  expect(await readdir(join(fleet.host.root, 'runners'))).toEqual([]);
+  await until('the last trace on disk to go', async () => (await bundleNames()).length === 0);
   const { host, port } = ready.status?.ssh ?? { host: '', port: 0 };
   expect(await isListening(host, port)).toBe(false);
 });
@@ -68,7 +70,7 @@ spec:
   const waited = await fleet.kubectl('wait', '--for=condition=Ready', '--timeout=110s', 'runner/by-kubectl');
   expect(waited).toContain('condition met');
   const [head, row] = (await fleet.kubectl('get', 'rn', 'by-kubectl')).trim().split('\n');
-  expect(head).toMatch(/^NAME +PHASE +READY +.*HOST/);
+  expect(head).toMatch(/^NAME +PHASE +HOST +TEMPLATE +IP +AGE/);
   expect(row).toMatch(/^by-kubectl +Running +.*host-a/);
   expect(await fleet.kubectl('get', 'shoesvz', '-A')).toContain('linuxhost.shoesvz.dev/host-a');
   const output = await fleet.kubectl(
@@ -86,7 +88,7 @@ spec:
 describe('a script', () => {
   test('that fails ends the Runner, with its exit code and the end of its output', async () => {
     await fleet.create('failing', { setupScript: { inline: 'echo it breaks >&2; exit 42' } });
-    const { status } = await fleet.whenPhase('failing', 'Error');
+    const { status, metadata } = await fleet.whenPhase('failing', 'Error');
     expect(status?.setup).toEqual({ exitCode: 42, outputTail: 'it breaks\n' });
     const stalled = status?.conditions?.find(({ type }) => type === 'Stalled');
     expect(stalled).toMatchObject({
@@ -95,7 +97,7 @@ describe('a script', () => {
       message: expect.stringContaining('42'),
     });
     expect(status?.conditions?.find(({ type }) => type === 'Ready')).toBeUndefined();
-    expect(await readdir(join(fleet.host.root, 'runners'))).toEqual([]);
+    await until('its bundle to go', async () => !(await bundleNames()).includes(`${metadata.uid}.1.bundle`));
     await until(
       'the finalizer to go',
       async () => (await fleet.get('failing'))?.metadata.finalizers === undefined,
@@ -118,7 +120,10 @@ describe('a script', () => {
       setup: { exitCode: 0, outputTail: 'done\n' },
       finishedAt: expect.any(String),
     });
-    expect(await readdir(join(fleet.host.root, 'runners'))).toEqual([]);
+    await until(
+      'its bundle to go',
+      async () => !(await bundleNames()).includes(`${runner.metadata.uid}.1.bundle`),
+    );
     await fleet.burn('job');
   });
 
