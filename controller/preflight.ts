@@ -1,64 +1,68 @@
-import { GROUP, VERSION } from '../crds/meta.ts';
+import { GROUP, SYSTEM_NAMESPACE, VERSION } from '../crds/meta.ts';
 import { LINUX_HOSTS, MAC_HOSTS, RUNNER_CLASSES, RUNNERS, TEMPLATES } from '../crds/resources.ts';
 import type { KubeClient } from '../kube/client.ts';
-import { isForbidden, isNotFound, isUnauthorized } from '../kube/errors.ts';
+import { ApiError, isForbidden, isNotFound, isUnauthorized } from '../kube/errors.ts';
+import { LEASES } from '../kube/lease.ts';
+import type { KubeObject, ResourceType } from '../kube/object.ts';
 import { ControllerError } from './error.ts';
 
-type Reader = Pick<KubeClient, 'raw' | 'server'>;
-
-/** What the API server must serve, as discovery names it. */
-const NEEDED = [
-  RUNNERS.plural,
-  `${RUNNERS.plural}/status`,
-  TEMPLATES.plural,
-  `${TEMPLATES.plural}/status`,
-  MAC_HOSTS.plural,
-  `${MAC_HOSTS.plural}/status`,
-  LINUX_HOSTS.plural,
-  `${LINUX_HOSTS.plural}/status`,
-  RUNNER_CLASSES.plural,
-] as const;
+const KINDS: readonly ResourceType<KubeObject>[] = [
+  RUNNERS,
+  TEMPLATES,
+  MAC_HOSTS,
+  LINUX_HOSTS,
+  RUNNER_CLASSES,
+];
 
 const REMEDY = 'install the CRDs of this version of shoes-vz (crds/generated)';
 
 /**
- * Whether the API server can be reached, lets this controller in and serves all of its kinds. Throws
- * ApiUnreachable or ControllerError, one line each.
+ * Whether the API server can be reached, lets this controller in and serves all of its kinds: it reads one of
+ * each. Throws ApiUnreachable or ControllerError, one line each.
  */
-export async function preflight(client: Reader): Promise<void> {
-  const served = await servedNames(client);
-  const missing = NEEDED.filter((name) => !served.has(name));
-  if (missing.length === 0) return;
-  throw new ControllerError(
-    `the API server at ${client.server} serves ${GROUP}/${VERSION} without ${missing.join(', ')}: ${REMEDY}`,
-  );
+export async function preflight(client: Pick<KubeClient, 'collection' | 'raw' | 'server'>): Promise<void> {
+  const missing: string[] = [];
+  const look = async (type: ResourceType<KubeObject>, namespace?: string) => {
+    try {
+      await client.collection(type).listPage({ namespace, limit: 1 });
+    } catch (error) {
+      if (!isKindNotServed(error)) throw asControllerError(error, client.server);
+      missing.push(type.plural);
+    }
+  };
+  await Promise.all([...KINDS.map((type) => look(type)), look(LEASES, SYSTEM_NAMESPACE)]);
+  if (missing.length > 0) throw await whyMissing(client, missing);
 }
 
-async function servedNames(client: Reader): Promise<ReadonlySet<string>> {
-  try {
-    const { resources } = JSON.parse(await client.raw(`/apis/${GROUP}/${VERSION}`)) as {
-      resources?: { name: string }[];
-    };
-    return new Set((resources ?? []).map(({ name }) => name));
-  } catch (error) {
-    if (isNotFound(error)) throw await otherVersion(client);
-    throw asControllerError(error, client.server);
-  }
-}
+const isKindNotServed = (error: unknown): boolean =>
+  error instanceof ApiError && error.reason === 'KindNotServed';
 
-async function otherVersion(client: Reader): Promise<Error> {
+async function whyMissing(
+  client: Pick<KubeClient, 'raw' | 'server'>,
+  missing: readonly string[],
+): Promise<Error> {
   const wanted = `${GROUP}/${VERSION}`;
+  const found = await servedVersions(client);
+  const server = `the API server at ${client.server}`;
+  if (found.length === 0) return new ControllerError(`${server} does not serve ${wanted}: ${REMEDY}`);
+  if (!found.includes(wanted)) {
+    return new ControllerError(
+      `${server} serves ${found.join(', ')}, and this controller needs ${wanted}: ${REMEDY}, or run the controller that belongs to them`,
+    );
+  }
+  return new ControllerError(`${server} serves ${wanted} without ${missing.join(', ')}: ${REMEDY}`);
+}
+
+/** Versions of our API group; none where it is not known. */
+async function servedVersions(client: Pick<KubeClient, 'raw'>): Promise<string[]> {
   try {
     const { versions } = JSON.parse(await client.raw(`/apis/${GROUP}`)) as {
-      versions?: { version: string }[];
+      versions?: { groupVersion: string }[];
     };
-    const found = (versions ?? []).map(({ version }) => `${GROUP}/${version}`).join(', ');
-    return new ControllerError(
-      `the API server at ${client.server} serves ${found}, and this controller needs ${wanted}: ${REMEDY}, or run the controller that belongs to them`,
-    );
+    return (versions ?? []).map(({ groupVersion }) => groupVersion);
   } catch (error) {
-    if (!isNotFound(error)) return asControllerError(error, client.server);
-    return new ControllerError(`the API server at ${client.server} does not serve ${wanted}: ${REMEDY}`);
+    if (isNotFound(error)) return [];
+    throw error;
   }
 }
 

@@ -1,4 +1,5 @@
 import type { Clock, Timer } from '../kube/clock.ts';
+import { ApiError, ApiUnreachable, isConflict, isNotFound } from '../kube/errors.ts';
 import type { InformerProblem } from '../kube/informer.ts';
 import type { Logger } from './log.ts';
 
@@ -22,12 +23,16 @@ export class ProblemLog {
     this.#isWell = options.isWell;
   }
 
-  report(plural: string, { error, retryInMs }: InformerProblem): void {
-    if (!this.#said.has(error.message)) {
-      this.#said.add(error.message);
-      const fields = { resource: plural, problem: error.message };
-      if (retryInMs === 0) this.#log.debug(fields, 'a watch begins anew');
-      else this.#log.warn(fields, 'cannot follow the API server; trying again until it can be followed');
+  report(resource: string, { error, retryInMs }: InformerProblem): void {
+    const fields = { resource, problem: error.message };
+    if (retryInMs === 0) {
+      this.#log.debug(fields, 'a watch begins anew');
+      return;
+    }
+    const nature = error instanceof ApiError ? `${error.name} ${error.code}` : error.name;
+    if (!this.#said.has(nature)) {
+      this.#said.add(nature);
+      this.#log.warn(fields, 'cannot follow the API server; it is tried until it can be followed');
     }
     this.#timer ??= this.#clock.setTimeout(() => this.#look(), LOOK_EVERY_MS);
   }
@@ -40,9 +45,33 @@ export class ProblemLog {
     this.#timer = undefined;
     if (this.#isWell()) {
       this.#said.clear();
-      this.#log.info({}, 'following the API server again');
+      this.#log.info({}, 'the API server can be followed again');
     } else {
       this.#timer = this.#clock.setTimeout(() => this.#look(), LOOK_EVERY_MS);
     }
   }
+}
+
+/** Failures in a row after which a write that is tried again is worth a line. */
+const WORTH_A_LINE = [3, 10];
+
+/**
+ * Tells of a write that failed and is tried again. Lost races are no news, nor is an API server that is away:
+ * {@link ProblemLog} says so once for all.
+ */
+export function logFailedWrite(
+  log: Logger,
+  error: unknown,
+  fields: { readonly failures: number; readonly retryInMs: number; readonly [key: string]: unknown },
+  message: string,
+): void {
+  const isOurBug = !(error instanceof ApiError || error instanceof ApiUnreachable);
+  if (isOurBug) {
+    log.error({ ...fields, err: error }, message);
+    return;
+  }
+  const isNoNews = isConflict(error) || isNotFound(error) || error instanceof ApiUnreachable;
+  const details = { ...fields, problem: error.message };
+  if (isNoNews || !WORTH_A_LINE.includes(fields.failures)) log.debug(details, message);
+  else log.warn(details, message);
 }

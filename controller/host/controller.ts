@@ -1,7 +1,6 @@
 import { HOST_KINDS, type Host, type HostKind } from '../../crds/host.ts';
 import { SYSTEM_NAMESPACE } from '../../crds/meta.ts';
 import type { Clock } from '../../kube/clock.ts';
-import { isConflict, isNotFound } from '../../kube/errors.ts';
 import type { Lease } from '../../kube/lease.ts';
 import type { Stored } from '../../kube/object.ts';
 import { type QueueResult, WorkQueue } from '../../kube/queue.ts';
@@ -9,6 +8,7 @@ import type { Resources } from '../../kube/resources.ts';
 import { writeStatus } from '../../kube/status.ts';
 import type { Informers } from '../informers.ts';
 import type { Logger } from '../log.ts';
+import { logFailedWrite } from '../problems.ts';
 import { decideHost } from './decide.ts';
 import { Heartbeats } from './heartbeats.ts';
 
@@ -46,11 +46,8 @@ export class HostController {
       clock,
       concurrency: 4,
       handle: async (key) => await this.#reconcile(key),
-      onError: (key, error, failures, retryInMs) => {
-        const fields = { err: error, host: key, failures, retryInMs };
-        if (isConflict(error) || isNotFound(error)) log.debug(fields, 'a host changed meanwhile');
-        else log.warn(fields, "cannot write a host's status");
-      },
+      onError: (host, error, failures, retryInMs) =>
+        logFailedWrite(log, error, { host, failures, retryInMs }, "cannot write a host's status now"),
     });
   }
 

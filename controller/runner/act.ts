@@ -26,10 +26,8 @@ export async function bind(
 ): Promise<BindOutcome> {
   const { metadata } = match.runner;
   try {
-    return {
-      is: 'bound',
-      runner: await runners.patch(metadata, metadata.resourceVersion, bindingPatch(match)),
-    };
+    const runner = await runners.patch(metadata, metadata.resourceVersion, bindingPatch(match));
+    return isBoundAs(match, runner) ? { is: 'bound', runner } : { is: 'refused', message: PRUNED };
   } catch (error) {
     if (isConflict(error)) return await inspect(runners, match);
     if (isNotFound(error) && error.reason === 'NotFound') return { is: 'changed', runner: undefined };
@@ -46,9 +44,7 @@ export async function inspect(
   try {
     const runner = await runners.get(match.runner.metadata);
     if (runner?.metadata.uid !== match.runner.metadata.uid) return { is: 'changed', runner: undefined };
-    const { binding } = runner.spec;
-    const isOurs = binding?.hostUID === match.host.uid && binding.attempt === match.attempt;
-    return { is: isOurs ? 'bound' : 'changed', runner };
+    return { is: isBoundAs(match, runner) ? 'bound' : 'changed', runner };
   } catch (error) {
     return { is: 'unknown', error };
   }
@@ -70,6 +66,14 @@ function bindingPatch({ runner, host, demand, attempt, templateDigest }: Match):
   const finalizers = new Set(runner.metadata.finalizers).add(finalizerName(host.name, attempt));
   return { metadata: { finalizers: [...finalizers] }, spec: { binding } };
 }
+
+function isBoundAs({ host, attempt }: Match, { spec: { binding } }: Runner): boolean {
+  return binding?.hostUID === host.uid && binding.attempt === attempt;
+}
+
+/** The API server drops fields that a CRD does not have, without a word. */
+const PRUNED =
+  'the API server does not store spec.binding: its CRD runners.shoesvz.dev is of another version than this controller';
 
 /** Validation, CEL, admission or permissions: the same request would be refused again. */
 const isRefusal = (error: unknown): error is ApiError =>

@@ -4,6 +4,7 @@ import type { Stored } from '../../kube/object.ts';
 import { WorkQueue } from '../../kube/queue.ts';
 import type { Resources } from '../../kube/resources.ts';
 import type { Logger } from '../log.ts';
+import { logFailedWrite } from '../problems.ts';
 import { type BindOutcome, bind, inspect } from './act.ts';
 import type { Binder, Match } from './binder.ts';
 import { clip } from './explain.ts';
@@ -46,8 +47,13 @@ export class BindLoop {
       clock: options.clock,
       concurrency: 4,
       handle: async (uid) => await this.#settle(uid),
-      onError: (uid, error, _failures, retryInMs) =>
-        options.log.warn({ err: error, uid, retryInMs }, 'cannot find out whether a Runner was bound'),
+      onError: (uid, error, failures, retryInMs) =>
+        logFailedWrite(
+          options.log,
+          error,
+          { uid, failures, retryInMs },
+          'cannot find out whether a Runner was bound',
+        ),
     });
   }
 

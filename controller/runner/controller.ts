@@ -4,7 +4,6 @@ import type { RunnerClass } from '../../crds/runner-class.ts';
 import type { Template } from '../../crds/template.ts';
 import type { Clock } from '../../kube/clock.ts';
 import { getCondition } from '../../kube/conditions.ts';
-import { isConflict, isNotFound } from '../../kube/errors.ts';
 import type { Stored } from '../../kube/object.ts';
 import { objectKey, refOfKey } from '../../kube/paths.ts';
 import { type QueueResult, WorkQueue } from '../../kube/queue.ts';
@@ -13,6 +12,7 @@ import { writeStatus } from '../../kube/status.ts';
 import type { Events } from '../events.ts';
 import type { Informers } from '../informers.ts';
 import type { Logger } from '../log.ts';
+import { logFailedWrite } from '../problems.ts';
 import { BindLoop } from './bind-loop.ts';
 import { Binder, isPending, type Match } from './binder.ts';
 import { decide, RETELL_AFTER_MS } from './decide.ts';
@@ -83,7 +83,13 @@ export class RunnerController {
       clock,
       concurrency: TELLERS,
       handle: async (key) => await this.#reconcile(key),
-      onError: (key, error, failures, retryInMs) => this.#failed(key, error, failures, retryInMs),
+      onError: (runner, error, failures, retryInMs) =>
+        logFailedWrite(
+          options.log,
+          error,
+          { runner, failures, retryInMs },
+          "cannot write a Runner's status now",
+        ),
     });
     this.#sources = {
       runner: (ref) => informers.runners.store.get(ref),
@@ -248,13 +254,6 @@ export class RunnerController {
   #refused(match: Match, message: string): void {
     this.#telling.add(objectKey(match.runner.metadata));
     this.#options.events.warning(match.runner, 'BindingRefused', message);
-  }
-
-  #failed(key: string, error: unknown, failures: number, retryInMs: number): void {
-    if (isNotFound(error)) return;
-    const fields = { err: error, runner: key, failures, retryInMs };
-    if (isConflict(error)) this.#options.log.debug(fields, 'a Runner changed meanwhile');
-    else this.#options.log.warn(fields, "cannot write a Runner's status");
   }
 }
 

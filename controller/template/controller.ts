@@ -1,7 +1,6 @@
 import { HOST_KINDS, type Host } from '../../crds/host.ts';
 import type { Template } from '../../crds/template.ts';
 import type { Clock } from '../../kube/clock.ts';
-import { isConflict, isNotFound } from '../../kube/errors.ts';
 import { jsonEqual } from '../../kube/merge-patch.ts';
 import type { Stored } from '../../kube/object.ts';
 import { type QueueResult, WorkQueue } from '../../kube/queue.ts';
@@ -9,6 +8,7 @@ import type { Resources } from '../../kube/resources.ts';
 import { writeStatus } from '../../kube/status.ts';
 import { allHosts, type Informers } from '../informers.ts';
 import type { Logger } from '../log.ts';
+import { logFailedWrite } from '../problems.ts';
 import { decideTemplate } from './decide.ts';
 
 export interface TemplateControllerOptions {
@@ -34,11 +34,8 @@ export class TemplateController {
       clock,
       concurrency: 2,
       handle: async (name) => await this.#reconcile(name),
-      onError: (name, error, failures, retryInMs) => {
-        const fields = { err: error, template: name, failures, retryInMs };
-        if (isConflict(error) || isNotFound(error)) log.debug(fields, 'a Template changed meanwhile');
-        else log.warn(fields, "cannot write a Template's status");
-      },
+      onError: (template, error, failures, retryInMs) =>
+        logFailedWrite(log, error, { template, failures, retryInMs }, "cannot write a Template's status now"),
     });
   }
 

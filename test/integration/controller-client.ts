@@ -46,6 +46,19 @@ export async function applyManifest(client: KubeClient, path: string): Promise<v
   }
 }
 
+/** A client that acts as another user. The caller closes it. */
+export async function impersonating(
+  kubeconfig: string,
+  directory: string,
+  user: string,
+): Promise<KubeClient> {
+  const config = parse(await readFile(kubeconfig, 'utf8')) as { users: { user: { as?: string } }[] };
+  for (const entry of config.users) entry.user.as = user;
+  const kubeconfigPath = join(directory, 'impersonating.kubeconfig');
+  await writeFile(kubeconfigPath, stringify(config), { mode: 0o600 });
+  return loadKubeClient({ kubeconfigPath, userAgent: 'shoes-vz-controller/test' });
+}
+
 /** A client with no more rights than deploy/ gives to the controller. The caller closes it. */
 export async function controllerClient(
   admin: KubeClient,
@@ -53,11 +66,7 @@ export async function controllerClient(
   directory: string,
 ): Promise<KubeClient> {
   await applyManifest(admin, CONTROLLER_RBAC);
-  const config = parse(await readFile(kubeconfig, 'utf8')) as { users: { user: { as?: string } }[] };
-  for (const { user } of config.users) user.as = CONTROLLER_USER;
-  const kubeconfigPath = join(directory, 'controller.kubeconfig');
-  await writeFile(kubeconfigPath, stringify(config), { mode: 0o600 });
-  const client = loadKubeClient({ kubeconfigPath, userAgent: 'shoes-vz-controller/test' });
+  const client = await impersonating(kubeconfig, directory, CONTROLLER_USER);
   await takesEffect(async () => {
     await client.resources<Runner>(RUNNERS).list();
     await client.resources(LEASES).list({ namespace: SYSTEM_NAMESPACE });
