@@ -1,169 +1,148 @@
-import { createHash, timingSafeEqual } from 'node:crypto';
+import { once } from 'node:events';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import type { GuestReport } from '../../guest/protocol.ts';
+import { type Clock, systemClock } from '../../kube/clock.ts';
 import type { Logger } from '../log.ts';
-import { parseReport } from './report.ts';
+import { GuestLinkError } from './errors.ts';
+import { type ExpectedGuest, type GuestRef, GuestRegister } from './register.ts';
 
-/** A VM whose reports are welcome. */
-export interface ExpectedGuest {
-  /** The VM's secret. Only its hash is kept. */
-  readonly token: string;
-  readonly mac: string;
-  readonly uid: string;
-  readonly attempt: number;
+export interface GuestLinkOptions {
+  readonly host: string;
+  /** 0: any free one. */
+  readonly port: number;
+  readonly log: Logger;
+  readonly clock?: Clock | undefined;
 }
 
+/** What became of the requests so far. */
+export interface GuestLinkCounts {
+  readonly accepted: number;
+  /** A token that is missing or unknown, or another VM's MAC. */
+  readonly unauthorized: number;
+  /** Not of the protocol: another path or method, too long, no report. */
+  readonly malformed: number;
+  /** More reports of one guest than any agent sends. */
+  readonly throttled: number;
+}
+
+/** The host's end of the conversation that guests begin. */
 export interface GuestLink {
+  readonly host: string;
   readonly port: number;
-  /** Calls back for each report that carries the VM's token and names its MAC. A second call replaces the first. */
+  /**
+   * Makes a guest's reports welcome; before, and after `forget`, they are refused and the agent tries again.
+   * A second call for the same UID and attempt replaces the first. `onReport` is called in the order in which
+   * reports arrive; it may see one twice and must be quick.
+   */
   expect(guest: ExpectedGuest, onReport: (report: GuestReport) => void): void;
-  /** Idempotent. */
-  forget(vm: { readonly uid: string; readonly attempt: number }): void;
-  /** Reports that were taken and refused since the start. */
-  counts(): { readonly accepted: number; readonly refused: number };
+  forget(guest: GuestRef): void;
+  counts(): GuestLinkCounts;
+  /** Cuts off who is connected. Returns when the port is free. */
   close(): Promise<void>;
 }
 
-/** The guest link cannot listen. The message is one line that names the flag. */
-export class GuestLinkError extends Error {
-  constructor(message: string, options?: ErrorOptions) {
-    super(message, options);
-    this.name = 'GuestLinkError';
-  }
-}
-
-const MAX_BODY_BYTES = 4096;
-const REQUEST_TIMEOUT_MS = 10_000;
+const MAX_BODY_BYTES = 4 * 1024;
+const MAX_HEADER_BYTES = 8 * 1024;
+const REQUEST_MS = 5_000;
 const MAX_CONNECTIONS = 256;
 
-interface Guest {
-  readonly key: string;
-  readonly mac: string;
-  readonly onReport: (report: GuestReport) => void;
-}
-
 /**
- * Where guests report to the host: `POST /notify`. A VM is known by its token and its MAC together, never by
- * where or when a report comes from: two guests that boot at once cannot be taken for one another.
+ * Listens for reports: POST /notify with `Authorization: Bearer <token>`. Whoever can reach the port may try;
+ * who a report is from is told by its token and its MAC together, and by nothing else. Rejects with a
+ * {@link GuestLinkError} where it cannot listen.
  */
-export async function startGuestLink(options: {
-  host: string;
-  port: number;
-  log: Logger;
-}): Promise<GuestLink> {
-  const link = new Link(options.log);
-  await link.listen(options.host, options.port);
-  return link;
-}
+export async function startGuestLink(options: GuestLinkOptions): Promise<GuestLink> {
+  const { host, log, clock = systemClock } = options;
+  const register = new GuestRegister(() => clock.monotonic());
+  const counts = { accepted: 0, unauthorized: 0, malformed: 0, throttled: 0 };
+  const server = createServer(
+    {
+      maxHeaderSize: MAX_HEADER_BYTES,
+      headersTimeout: REQUEST_MS,
+      requestTimeout: REQUEST_MS,
+      connectionsCheckingInterval: 1_000,
+    },
+    (request, response) => void serve(request, response),
+  );
+  server.maxConnections = MAX_CONNECTIONS;
+  server.setTimeout(REQUEST_MS, (socket) => socket.destroy());
+  server.on('clientError', (_error, socket) => {
+    counts.malformed += 1;
+    socket.destroy();
+  });
 
-class Link implements GuestLink {
-  readonly #log: Logger;
-  readonly #server: Server;
-  /** By the hash of the token, so that looking one up tells nothing of how near a guess was. */
-  readonly #guests = new Map<string, Guest>();
-  #accepted = 0;
-  #refused = 0;
-
-  constructor(log: Logger) {
-    this.#log = log;
-    const limits = {
-      requestTimeout: REQUEST_TIMEOUT_MS,
-      headersTimeout: REQUEST_TIMEOUT_MS,
-      keepAliveTimeout: 5_000,
-    };
-    this.#server = createServer(limits, (request, response) => {
-      this.#answer(request, response).catch(() => response.destroy());
-    });
-    this.#server.maxConnections = MAX_CONNECTIONS;
+  async function serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const outcome = await receive(request, register).catch(() => 'malformed' as const);
+    counts[outcome] += 1;
+    // Anything that can reach the port could fill the log: the 1st, 2nd, 4th, 8th … refusal is told.
+    const told = outcome !== 'accepted' && (counts[outcome] & (counts[outcome] - 1)) === 0;
+    if (told) log.warn({ outcome, count: counts[outcome] }, 'a report to the guest link was refused');
+    response.writeHead(STATUS[outcome], { connection: 'close', 'content-length': 0 }).end();
   }
 
-  get port(): number {
-    return (this.#server.address() as AddressInfo).port;
-  }
-
-  listen(host: string, port: number): Promise<void> {
-    return new Promise((resolve, reject) => {
-      this.#server.once('error', (error: NodeJS.ErrnoException) => {
-        const why = error.code === 'EADDRINUSE' ? 'another program listens there' : error.message;
-        const message = `--guest-link-port: cannot listen on ${host}:${port}: ${why}; choose another port, or 0 for any`;
-        reject(new GuestLinkError(message, { cause: error }));
+  const port = await listen(server, host, options.port);
+  return {
+    host,
+    port,
+    expect: (guest, onReport) => {
+      register.add(guest, (report) => {
+        try {
+          onReport(report);
+        } catch (error) {
+          log.error({ err: error, uid: guest.uid, attempt: guest.attempt }, 'a report could not be handled');
+        }
       });
-      this.#server.listen(port, host, resolve);
-    });
-  }
-
-  expect(guest: ExpectedGuest, onReport: (report: GuestReport) => void): void {
-    const key = keyOf(guest);
-    this.forget(guest);
-    this.#guests.set(hashOf(guest.token), { key, mac: guest.mac.toLowerCase(), onReport });
-  }
-
-  forget(vm: { readonly uid: string; readonly attempt: number }): void {
-    const key = keyOf(vm);
-    for (const [hash, guest] of this.#guests) if (guest.key === key) this.#guests.delete(hash);
-  }
-
-  counts(): { accepted: number; refused: number } {
-    return { accepted: this.#accepted, refused: this.#refused };
-  }
-
-  close(): Promise<void> {
-    return new Promise((resolve) => {
-      this.#server.close(() => resolve());
-      this.#server.closeAllConnections();
-    });
-  }
-
-  async #answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
-    if (request.url !== '/notify') return reply(response, 404);
-    if (request.method !== 'POST') return reply(response, 405);
-    const body = await readBody(request);
-    if (body === undefined) return reply(response, 413);
-    const report = parseReport(body);
-    if (report === undefined) return reply(response, 400);
-    const guest = this.#find(request.headers.authorization, report.mac);
-    if (guest === undefined) {
-      this.#refused += 1;
-      this.#log.warn(
-        { mac: report.mac, from: request.socket.remoteAddress },
-        'a report of no VM of ours was refused',
-      );
-      return reply(response, 401);
-    }
-    this.#accepted += 1;
-    guest.onReport(report);
-    return reply(response, 204);
-  }
-
-  #find(authorization: string | undefined, mac: string): Guest | undefined {
-    const token = /^Bearer ([0-9a-f]{1,128})$/.exec(authorization ?? '')?.[1];
-    if (token === undefined) return undefined;
-    const guest = this.#guests.get(hashOf(token));
-    return guest !== undefined && isSame(guest.mac, mac.toLowerCase()) ? guest : undefined;
-  }
+    },
+    forget: (guest) => register.remove(guest),
+    counts: () => ({ ...counts }),
+    close: async () => {
+      const closed = once(server, 'close');
+      server.close();
+      server.closeAllConnections();
+      await closed;
+    },
+  };
 }
 
-const keyOf = ({ uid, attempt }: { readonly uid: string; readonly attempt: number }): string =>
-  `${uid}.${attempt}`;
+const STATUS = { accepted: 204, unauthorized: 401, malformed: 400, throttled: 429 } as const;
 
-const hashOf = (token: string): string => createHash('sha256').update(token).digest('hex');
+async function receive(request: IncomingMessage, register: GuestRegister): Promise<keyof typeof STATUS> {
+  const body = await readBody(request);
+  if (body === undefined || request.method !== 'POST' || request.url !== '/notify') return 'malformed';
+  const [, token] = /^Bearer ([!-~]+)$/.exec(request.headers.authorization ?? '') ?? [];
+  return register.deliver(token, body);
+}
 
-const isSame = (a: string, b: string): boolean =>
-  a.length === b.length && timingSafeEqual(Buffer.from(a), Buffer.from(b));
-
-/** undefined where it is larger than any report. */
+/** undefined where it is too long. Rejects where it ends early; the server's timeouts bound it. */
 async function readBody(request: IncomingMessage): Promise<string | undefined> {
   const chunks: Buffer[] = [];
-  let bytes = 0;
-  for await (const chunk of request as AsyncIterable<Buffer>) {
-    bytes += chunk.length;
-    if (bytes > MAX_BODY_BYTES) return undefined;
+  let size = 0;
+  // Left open for the answer where it is too long.
+  for await (const chunk of request.iterator({ destroyOnReturn: false })) {
+    size += chunk.length;
+    if (size > MAX_BODY_BYTES) return undefined;
     chunks.push(chunk);
   }
   return Buffer.concat(chunks).toString('utf8');
 }
 
-function reply(response: ServerResponse, status: number): void {
-  response.writeHead(status, { connection: status === 413 ? 'close' : 'keep-alive' }).end();
+const CANNOT_LISTEN: Readonly<Record<string, string>> = {
+  EADDRINUSE: 'another process listens there; choose another port for the guest link',
+  EADDRNOTAVAIL: 'this machine has no such address',
+  EACCES: 'not permitted; choose a port above 1023 for the guest link',
+};
+
+async function listen(server: Server, host: string, port: number): Promise<number> {
+  server.listen({ host, port, exclusive: true });
+  try {
+    await once(server, 'listening');
+  } catch (error) {
+    const code = error instanceof Error && 'code' in error ? String(error.code) : String(error);
+    const why = CANNOT_LISTEN[code] ?? code;
+    throw new GuestLinkError('listen', `the guest link cannot listen on ${host}:${port}: ${why}`, {
+      cause: error,
+    });
+  }
+  return (server.address() as AddressInfo).port;
 }
