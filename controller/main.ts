@@ -220,11 +220,11 @@ class Controller {
   }
 
   #problem(plural: string, problem: InformerProblem): void {
-    this.#parts.hosts.apiLost();
-    this.#problems.report(plural, problem);
     const { error, retryInMs } = problem;
-    const isTurnedAway = error instanceof ApiError && [401, 403, 404].includes(error.code) && retryInMs > 0;
-    if (isTurnedAway) this.#refused.reject(error);
+    const isAnswer = error instanceof ApiError;
+    if (!isAnswer) this.#parts.hosts.apiLost();
+    this.#problems.report(plural, problem);
+    if (isAnswer && [401, 403, 404].includes(error.code) && retryInMs > 0) this.#refused.reject(error);
   }
 }
 

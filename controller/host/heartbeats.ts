@@ -35,8 +35,9 @@ export class Heartbeats {
   readonly #options: HeartbeatsOptions;
   readonly #heartbeats = new Map<string, Heartbeat>();
   readonly #checks: WorkQueue;
-  /** Since when the API has been there, as far as is known. */
-  #apiSince: number;
+  /** Since when the API has been there, as far as is known; undefined while it is away. */
+  #apiSince: number | undefined;
+  #askedAt = Number.NEGATIVE_INFINITY;
 
   constructor(options: HeartbeatsOptions) {
     this.#options = options;
@@ -84,9 +85,9 @@ export class Heartbeats {
     if (heartbeat.lost) this.#change(hostName, heartbeat, false);
   }
 
-  /** The connection to the API broke: what is not heard now shows nothing. */
+  /** The connection to the API broke: what is not heard shows nothing until an answer comes again. */
   apiLost(): void {
-    this.#apiSince = this.#options.clock.monotonic();
+    this.#apiSince = undefined;
   }
 
   isLost(hostName: string): boolean {
@@ -97,21 +98,36 @@ export class Heartbeats {
     const heartbeat = this.#heartbeats.get(hostName);
     if (heartbeat === undefined || heartbeat.lost) return undefined;
     const graceMs = Math.max(this.#options.graceMs, heartbeat.termMs);
+    const askEveryMs = graceMs / 8;
     const patienceMs = graceMs / 2 - this.#quietMs(heartbeat);
-    if (patienceMs > 0) return { requeueAfterMs: patienceMs };
-    try {
-      this.observe(hostName, await this.#options.read(hostName));
-    } catch {
-      this.apiLost();
+    if (this.#apiSince !== undefined && patienceMs > 0) return { requeueAfterMs: patienceMs };
+    if (this.#apiSince === undefined && this.#now() - this.#askedAt < askEveryMs / 2) {
+      return { requeueAfterMs: askEveryMs };
     }
+    await this.#ask(hostName);
     const remainingMs = graceMs - this.#quietMs(heartbeat);
-    if (remainingMs > 0) return { requeueAfterMs: Math.min(graceMs / 8, remainingMs) };
+    if (remainingMs > 0) return { requeueAfterMs: Math.min(askEveryMs, remainingMs) };
     if (this.#heartbeats.get(hostName) === heartbeat) this.#change(hostName, heartbeat, true);
     return undefined;
   }
 
+  async #ask(hostName: string): Promise<void> {
+    this.#askedAt = this.#now();
+    try {
+      this.observe(hostName, await this.#options.read(hostName));
+      this.#apiSince ??= this.#now();
+    } catch {
+      this.apiLost();
+    }
+  }
+
+  /** For how long the API has been there without a renewal. */
   #quietMs({ heardAt }: Heartbeat): number {
-    return this.#options.clock.monotonic() - Math.max(heardAt, this.#apiSince);
+    return this.#apiSince === undefined ? 0 : this.#now() - Math.max(heardAt, this.#apiSince);
+  }
+
+  #now(): number {
+    return this.#options.clock.monotonic();
   }
 
   #change(hostName: string, heartbeat: Heartbeat, lost: boolean): void {
