@@ -1,6 +1,6 @@
 import { getEventListeners } from 'node:events';
-import { setFlagsFromString } from 'node:v8';
-import { runInNewContext } from 'node:vm';
+import { Socket } from 'node:net';
+import { queryObjects } from 'node:v8';
 import { afterEach, beforeAll, beforeEach, describe, expect, inject, test } from 'vitest';
 import type { KubeClient } from '../../kube/client.ts';
 import { type Clock, systemClock } from '../../kube/clock.ts';
@@ -141,18 +141,6 @@ describe('an informer on a real API server', () => {
     await watched.until('a', () => watched.names.includes('a'));
     expect(watched.problems.map((problem) => problem.error.name)).toContain('SilentWatch');
   });
-
-  test('hears from an idle collection at least once a minute', async () => {
-    const watched = watch(admin);
-    await watched.informer.synced;
-    const before = watched.informer.lastContact ?? 0;
-    const deadline = systemClock.monotonic() + 80_000;
-    while (watched.informer.lastContact === before && systemClock.monotonic() < deadline) {
-      await new Promise((resolve) => setTimeout(resolve, 500));
-    }
-    expect(watched.informer.lastContact).toBeGreaterThan(before);
-    expect(watched.problems).toEqual([]);
-  }, 100_000);
 });
 
 /** The real clock, but for waits of up to 20 s, which end at once: back-offs. */
@@ -161,15 +149,19 @@ const impatientClock: Clock = {
   setTimeout: (callback, ms) => systemClock.setTimeout(callback, ms <= 20_000 ? 0 : ms),
 };
 
-function heapUsed(): number {
-  setFlagsFromString('--expose-gc');
-  const gc = runInNewContext('gc') as () => void;
-  for (let round = 0; round < 4; round += 1) gc();
-  return process.memoryUsage().heapUsed;
+/** What a leak would be made of, after a garbage collection. */
+function held() {
+  const count = (type: unknown) =>
+    queryObjects(type as Parameters<typeof queryObjects>[0], { format: 'count' });
+  const resources = process.getActiveResourcesInfo();
+  return {
+    abortSignals: count(AbortSignal),
+    sockets: count(Socket),
+    openSockets: resources.filter((name) => name === 'TCPSocketWrap').length,
+    timers: resources.filter((name) => name === 'Timeout').length,
+    heap: process.memoryUsage().heapUsed,
+  };
 }
-
-const sockets = () => process.getActiveResourcesInfo().filter((name) => name === 'TCPSocketWrap').length;
-const timers = () => process.getActiveResourcesInfo().filter((name) => name === 'Timeout').length;
 
 test('a thousand restarts of the watch leave nothing behind', async () => {
   const stop = new AbortController();
@@ -179,21 +171,26 @@ test('a thousand restarts of the watch leave nothing behind', async () => {
   const restart = async (rounds: number) => {
     for (let round = 0; round < rounds; round += 1) {
       const seen = watched.problems.length;
-      const { accepted } = proxy;
+      const { lastContact } = watched.informer;
       proxy.cut();
       await watched.until('the break', () => watched.problems.length > seen);
-      while (proxy.accepted === accepted) await new Promise((resolve) => setImmediate(resolve));
+      // Until the next watch is open, and not only its connection.
+      while (watched.informer.lastContact === lastContact)
+        await new Promise((resolve) => setImmediate(resolve));
       watched.problems.length = 0;
     }
     const marker = await create(`after-${crypto.randomUUID()}`);
     await watched.until('the marker', () => watched.names.includes(marker.metadata.name));
-    return { heap: heapUsed(), sockets: sockets(), timers: timers() };
+    return held();
   };
   const before = await restart(100);
   const after = await restart(1_000);
+  for (const what of ['abortSignals', 'sockets', 'openSockets', 'timers'] as const) {
+    expect({ what, more: after[what] - before[what] }).toEqual({
+      what,
+      more: expect.toSatisfy((n) => n <= 10),
+    });
+  }
   expect(after.heap - before.heap).toBeLessThan(8 * 1024 * 1024);
-  expect(after.sockets).toBeLessThanOrEqual(before.sockets + 4);
-  expect(after.timers).toBeLessThanOrEqual(before.timers + 4);
-  expect(proxy.open).toBeLessThanOrEqual(4);
   expect(getEventListeners(stop.signal, 'abort')).toHaveLength(1);
 }, 180_000);
