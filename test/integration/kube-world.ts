@@ -39,21 +39,40 @@ export async function proxiedClient(
   kubeconfig: string,
   options: Partial<KubeClientOptions> = {},
 ): Promise<Proxied> {
-  const dir = await mkdtemp(join(tmpdir(), 'svz-'));
-  const config = parse(await readFile(kubeconfig, 'utf8')) as { clusters: { cluster: { server: string } }[] };
-  const [entry] = config.clusters;
-  if (entry === undefined) throw new Error('the kubeconfig has no cluster');
-  const proxy = await TcpProxy.start(entry.cluster.server);
-  entry.cluster.server = `https://localhost:${proxy.port}`;
-  const kubeconfigPath = join(dir, 'kubeconfig');
-  await writeFile(kubeconfigPath, stringify(config), { mode: 0o600 });
-  const client = loadKubeClient({ kubeconfigPath, userAgent: 'shoes-vz-test/0', ...options });
+  const config = await readKubeconfig(kubeconfig);
+  const proxy = await TcpProxy.start(config.clusters[0].cluster.server);
+  config.clusters[0].cluster.server = `https://localhost:${proxy.port}`;
+  const client = await clientOf(config, options);
   const close = async () => {
     await client.close();
     await proxy.close();
-    await rm(dir, { recursive: true });
   };
   return { client, proxy, close };
+}
+
+/** A client of the same server for another user. */
+export async function clientAs(kubeconfig: string, change: (user: object) => object): Promise<KubeClient> {
+  const config = await readKubeconfig(kubeconfig);
+  config.users[0].user = change(config.users[0].user);
+  return await clientOf(config, {});
+}
+
+interface Kubeconfig {
+  readonly clusters: [{ readonly cluster: { server: string } }];
+  readonly users: [{ user: object }];
+}
+
+const readKubeconfig = async (path: string) => parse(await readFile(path, 'utf8')) as Kubeconfig;
+
+async function clientOf(config: Kubeconfig, options: Partial<KubeClientOptions>): Promise<KubeClient> {
+  const dir = await mkdtemp(join(tmpdir(), 'svz-'));
+  try {
+    const kubeconfigPath = join(dir, 'kubeconfig');
+    await writeFile(kubeconfigPath, stringify(config), { mode: 0o600 });
+    return loadKubeClient({ kubeconfigPath, userAgent: 'shoes-vz-test/0', ...options });
+  } finally {
+    await rm(dir, { recursive: true });
+  }
 }
 
 /** An informer on ConfigMaps that writes down what it is told. */
