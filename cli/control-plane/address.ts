@@ -3,8 +3,8 @@ import { hostname, networkInterfaces } from 'node:os';
 import { ControlPlaneError, systemErrorCode } from './error.ts';
 
 /**
- * Loopback, but not 127.0.0.1: QEMU's user network maps its gateway address to 127.0.0.1 only, so that here the
- * API server is out of a guest's ordinary reach. macOS configures 127.0.0.1 alone.
+ * Loopback, but not 127.0.0.1: QEMU's user network maps its gateway address to 127.0.0.1 only, so that here
+ * the API server is out of a guest's ordinary reach. macOS configures 127.0.0.1 alone.
  */
 const APART_FROM_GUESTS = '127.77.0.1';
 const LOOPBACK = '127.0.0.1';
@@ -19,8 +19,8 @@ export async function defaultBindAddress(): Promise<string> {
 }
 
 /**
- * The given port once it was found free, or any free one. Rejects with PortTaken or BadAddress. Another process
- * may still take it before the API server does.
+ * The given port once it was found free, or any free one. Rejects with PortTaken or BadAddress. Another
+ * process may still take it before the API server does.
  */
 export async function availablePort(address: string, port: number | undefined): Promise<number> {
   try {

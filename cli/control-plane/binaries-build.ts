@@ -19,7 +19,8 @@ export interface GoToolchain {
 export async function findGo(env: NodeJS.ProcessEnv): Promise<GoToolchain | { readonly unusable: string }> {
   const file = await findProgram('go', [...(env.PATH ?? '').split(delimiter), '/usr/local/go/bin']);
   if (file === undefined) return { unusable: 'go is not in PATH' };
-  // Asked inside the recipe: a Go that may fetch a newer toolchain answers with the one that its go.mod wants.
+  // Asked inside the recipe: a Go that may fetch a newer toolchain answers with the one that its go.mod
+  // wants.
   const answer = await run(file, ['env', 'GOVERSION'], { cwd: RECIPE, env, timeoutMs: 120_000 });
   if (answer.code !== 0) return { unusable: lastLine(answer.stderr) };
   const version = answer.stdout.trim();

@@ -2,9 +2,9 @@ import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { chmod, mkdir, readdir, readFile, rename, rm, stat } from 'node:fs/promises';
 import { homedir } from 'node:os';
-import { join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { z } from 'zod';
-import { makePrivateDirectory, syncDirectory, temporaryName, writeFileAtomic } from './files.ts';
+import { syncDirectory, temporaryName, writeFileAtomic } from './files.ts';
 import { goPlatform, KUBERNETES_VERSION, PROGRAMS, type Program } from './version.ts';
 
 const Manifest = z.object({
@@ -99,7 +99,7 @@ export async function installPrograms(
     await writeManifest(staging, { version: 1, kubernetes, source, files });
     await rm(directory, { recursive: true, force: true });
     await rename(staging, directory);
-    await syncDirectory(join(directory, '..'));
+    await syncDirectory(dirname(directory));
   } finally {
     await rm(staging, { recursive: true, force: true });
   }
@@ -107,11 +107,9 @@ export async function installPrograms(
 
 /** Removes what a killed process left half-done beside `directory`. The caller holds the cache's lock. */
 export async function removeLeftovers(directory: string): Promise<void> {
-  const parent = join(directory, '..');
-  await makePrivateDirectory(parent);
-  const name = directory.slice(parent.length + 1);
+  const parent = dirname(directory);
   for (const entry of await readdir(parent)) {
-    if (entry.startsWith(`${name}.`) && entry.endsWith('.tmp')) {
+    if (entry.startsWith(`${basename(directory)}.`) && entry.endsWith('.tmp')) {
       await rm(join(parent, entry), { recursive: true, force: true });
     }
   }

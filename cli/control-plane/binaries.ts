@@ -1,4 +1,5 @@
 import { access, constants } from 'node:fs/promises';
+import { dirname } from 'node:path';
 import { buildPrograms, findGo } from './binaries-build.ts';
 import {
   inspectCache,
@@ -21,7 +22,10 @@ export interface ControlPlaneBinaries {
 }
 
 export interface BinariesOptions {
-  /** Default: process.env. Read: KUBEBUILDER_ASSETS, SHOESVZ_CACHE_DIR, XDG_CACHE_HOME, HOME, PATH, SHOESVZ_ENVTEST_INDEX. */
+  /**
+   * Default: process.env. Read: KUBEBUILDER_ASSETS, SHOESVZ_CACHE_DIR, XDG_CACHE_HOME, HOME, PATH,
+   * SHOESVZ_ENVTEST_INDEX.
+   */
   readonly env?: NodeJS.ProcessEnv | undefined;
   /** Told of every long step, a line every few seconds. */
   readonly progress: (line: string) => void;
@@ -32,9 +36,9 @@ const LOCK_TIMEOUT_MS = 60 * 60_000;
 
 /**
  * Finds kube-apiserver, etcd and kubectl: in KUBEBUILDER_ASSETS, in the cache, by download (checked by hash),
- * or by building them with Go. Costs milliseconds once they are in the cache. Of several processes asking at once one
- * fills the cache and the others wait for it. Rejects with BinariesUnavailable, in one line that says what was tried and
- * what to install.
+ * or by building them with Go. Costs milliseconds once they are in the cache. Of several processes asking at
+ * once one fills the cache and the others wait for it. Rejects with BinariesUnavailable, in one line that
+ * says what was tried and what to install.
  */
 export async function controlPlaneBinaries(options: BinariesOptions): Promise<ControlPlaneBinaries> {
   const env = options.env ?? process.env;
@@ -61,7 +65,7 @@ async function fillCache(
   env: NodeJS.ProcessEnv,
   progress: (line: string) => void,
 ): Promise<Record<Program, string>> {
-  await makePrivateDirectory(directory.slice(0, directory.lastIndexOf('/'))).catch((error: unknown) => {
+  await makePrivateDirectory(dirname(directory)).catch((error: unknown) => {
     const message = `the cache directory cannot be made: ${oneLine(error)}; set SHOESVZ_CACHE_DIR to a writable directory`;
     throw new ControlPlaneError('BinariesUnavailable', message);
   });

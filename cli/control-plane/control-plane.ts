@@ -39,7 +39,9 @@ export interface ControlPlane {
   /** Path of a kubectl of the same version. */
   readonly kubectl: string;
   readonly pids: { readonly etcd: number; readonly kubeApiserver: number };
-  /** API server first, then etcd; each is killed after a grace time. Idempotent; settles when both are gone. */
+  /**
+   * API server first, then etcd; each is killed after a grace time. Idempotent; settles when both are gone.
+   */
   stop(): Promise<void>;
   /** Settles when both processes are gone. Where one fails, the other is stopped. */
   readonly exited: Promise<ControlPlaneEnd>;

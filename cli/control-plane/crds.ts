@@ -71,8 +71,8 @@ const UPDATE_ATTEMPTS = 5;
 
 /**
  * Creates or updates the CRDs of a directory, waits until the API server serves them, and ensures the system
- * namespace. Writes nothing where all is as it should be. Rejects with CrdConflict where the server has a
- * CRD of ours of another version, before anything was written, and with CrdsMissing where the directory has none.
+ * namespace. Writes nothing where all is as it should be. Rejects with CrdConflict where the server has a CRD
+ * of ours of another version, before anything was written, and with CrdsMissing where the directory has none.
  */
 export async function installCrds(client: KubeClient, directory: string = GENERATED_CRDS): Promise<void> {
   const wanted = await readCrds(directory);

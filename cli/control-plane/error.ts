@@ -9,7 +9,9 @@ export type ControlPlaneErrorReason =
   | 'CrdsMissing'
   | 'CrdConflict';
 
-/** An expected failure of the embedded control plane. Its message names what is wrong and what would be right. */
+/**
+ * An expected failure of the embedded control plane. Its message names what is wrong and what would be right.
+ */
 export class ControlPlaneError extends Error {
   readonly reason: ControlPlaneErrorReason;
   constructor(reason: ControlPlaneErrorReason, message: string, options?: ErrorOptions) {

@@ -10,9 +10,9 @@ export interface Lock {
 const SQLITE_BUSY = 5;
 
 /**
- * Takes the lock at `path` or says who has it. Node.js has no flock; an exclusive transaction on an empty SQLite
- * database is a kernel file lock that leaves nothing stale behind, on Linux and macOS alike. The file itself
- * stays: removing it would let two processes lock two files of one name.
+ * Takes the lock at `path` or says who has it. Node.js has no flock; an exclusive transaction on an empty
+ * SQLite database is a kernel file lock that leaves nothing stale behind, on Linux and macOS alike. The file
+ * itself stays: removing it would let two processes lock two files of one name.
  */
 export async function tryLock(path: string): Promise<Lock | { readonly heldBy: number | undefined }> {
   const database = new DatabaseSync(path, { timeout: 0 });

@@ -20,10 +20,10 @@ export interface OwnedProcessOptions {
 }
 
 /**
- * A child that does not outlive this process: the kernel kills it with its parent where it can (setpriv, Linux),
- * our exit handler does elsewhere, and its output ends at a pipe of ours, so that the orphan of a killed
- * parent dies of its next line at the latest. It leads a session of its own: Ctrl-C in the terminal reaches only us, who
- * stop the children in order.
+ * A child that does not outlive this process: the kernel kills it with its parent where it can (setpriv,
+ * Linux), our exit handler does elsewhere, and its output ends at a pipe of ours, so that the orphan of a
+ * killed parent dies of its next line at the latest. It leads a session of its own: Ctrl-C in the terminal
+ * reaches only us, who stop the children in order.
  */
 export class OwnedProcess {
   readonly name: string;

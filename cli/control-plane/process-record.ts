@@ -17,7 +17,10 @@ const Processes = z.object({ version: z.literal(1), processes: z.array(Entry) })
 const OBSERVE_EVERY_MS = 20;
 const KILL_TIMEOUT_MS = 10_000;
 
-/** Notes which processes a data directory has, so that the next start can end what a killed owner left running. */
+/**
+ * Notes which processes a data directory has, so that the next start can end what a killed owner left
+ * running.
+ */
 export async function recordProcesses(
   path: string,
   processes: readonly { readonly name: string; readonly pid: number }[],
@@ -34,8 +37,8 @@ export async function recordProcesses(
 }
 
 /**
- * Kills the recorded processes that still live, the last started first, and returns their names when they were
- * observed gone. A pid that was given to another process since then is left alone.
+ * Kills the recorded processes that still live, the last started first, and returns their names when they
+ * were observed gone. A pid that was given to another process since then is left alone.
  */
 export async function reapRecorded(path: string): Promise<string[]> {
   const reaped: string[] = [];

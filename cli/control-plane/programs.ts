@@ -44,7 +44,8 @@ export async function startPrograms(options: ProgramsOptions): Promise<Programs>
   });
   let apiserver: OwnedProcess | undefined;
   try {
-    // etcd listens before it serves, and the API server waits for its first answer: no need to wait longer here.
+    // etcd listens before it serves, and the API server waits for its first answer: no need to wait longer
+    // here.
     await succeeds([etcd], ETCD_TIMEOUT_MS, (ms, signal) =>
       waitForFile(join(layout.etcd, CLIENT_SOCKET), ms, signal),
     );

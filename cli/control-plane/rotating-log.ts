@@ -5,9 +5,9 @@ const MAX_BYTES = 8 << 20;
 const TAIL_CHARACTERS = 8_192;
 
 /**
- * A child's output in a file of at most 8 MiB and one predecessor (`.1`), with the end of it in memory for error
- * messages. What cannot be written is dropped: a full disk must not stop the child. Writes synchronously: these programs
- * say little, and no queue has to be bounded.
+ * A child's output in a file of at most 8 MiB and one predecessor (`.1`), with the end of it in memory for
+ * error messages. What cannot be written is dropped: a full disk must not stop the child. Writes
+ * synchronously: these programs say little, and no queue has to be bounded.
  */
 export class RotatingLog {
   readonly #path: string;

@@ -1,5 +1,5 @@
-// Exits 0 where node_modules holds what package-lock.json says, whoever installed it: `npm install <package>` leaves
-// nothing to do. Runs before anything is installed, hence plain JavaScript for Node 20.
+// Exits 0 where node_modules holds what package-lock.json says, whoever installed it: `npm install <package>`
+// leaves nothing to do. Runs before anything is installed, hence plain JavaScript for Node 20.
 import { readFileSync } from 'node:fs';
 
 const read = (path) => JSON.parse(readFileSync(path, 'utf8')).packages;

@@ -22,14 +22,17 @@ const TOOLS: Record<PackagePurpose, readonly Tool[]> = {
     { program: 'apt-get', debian: 'apt' },
     { program: 'dpkg-deb', debian: 'dpkg' },
     { program: 'fakeroot', debian: 'fakeroot' },
-    { program: 'cpio', debian: 'cpio' },
     { program: 'mke2fs', debian: 'e2fsprogs' },
-    { program: 'debugfs', debian: 'e2fsprogs' },
   ],
-  tests: [{ program: 'ssh', debian: 'openssh-client' }],
+  tests: [
+    { program: 'ssh', debian: 'openssh-client' },
+    { program: 'mkfs.xfs', debian: 'xfsprogs' },
+  ],
 };
 
-/** Something of the operating system is missing and cannot be installed from here. The message is one line. */
+/**
+ * Something of the operating system is missing and cannot be installed from here. The message is one line.
+ */
 export class PackagesError extends Error {
   constructor(message: string, options?: ErrorOptions) {
     super(message, options);
@@ -62,10 +65,9 @@ export async function ensurePackages(
   options: EnsurePackagesOptions,
 ): Promise<void> {
   const system = options.system ?? debianSystem(process.env);
-  const tools = purposes.flatMap((purpose) => TOOLS[purpose]);
-  const missing = await missingTools(tools, system);
+  const missing = await missingTools(toolsFor(purposes), system);
   if (missing.length === 0) return;
-  const packages = [...new Set(missing.map((tool) => tool.debian))];
+  const packages = packagesOf(missing);
   const what = `${programs(missing)} ${missing.length === 1 ? 'is' : 'are'} not in PATH`;
   const remedy = `install ${packages.length === 1 ? 'the package' : 'the packages'} ${packages.join(' ')}`;
   if (!(await system.canInstall())) throw new PackagesError(`${what}: ${remedy} (apt-get install, as root)`);
@@ -89,12 +91,13 @@ export async function missingPackages(
   purposes: readonly PackagePurpose[],
   system: PackageSystem = debianSystem(process.env),
 ): Promise<string[]> {
-  const missing = await missingTools(
-    purposes.flatMap((purpose) => TOOLS[purpose]),
-    system,
-  );
-  return [...new Set(missing.map((tool) => tool.debian))];
+  return packagesOf(await missingTools(toolsFor(purposes), system));
 }
+
+const toolsFor = (purposes: readonly PackagePurpose[]): Tool[] =>
+  purposes.flatMap((purpose) => TOOLS[purpose]);
+
+const packagesOf = (tools: readonly Tool[]): string[] => [...new Set(tools.map((tool) => tool.debian))];
 
 const programs = (tools: readonly Tool[]): string => tools.map((tool) => tool.program).join(', ');
 

@@ -34,8 +34,8 @@ export interface TestControlPlane extends ControlPlane {
 export type TestControlPlaneOptions = Partial<Omit<ControlPlaneOptions, 'log'>>;
 
 /**
- * Starts a real control plane in a directory of its own, with the CRDs installed. For tests that stop, restart or
- * audit it; all others share one: see {@link testClient}.
+ * Starts a real control plane in a directory of its own, with the CRDs installed. For tests that stop,
+ * restart or audit it; all others share one: see {@link testClient}.
  */
 export async function startTestControlPlane(
   options: TestControlPlaneOptions = {},
