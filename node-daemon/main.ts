@@ -127,6 +127,7 @@ async function start(options: NodeDaemonOptions, onStop: OnStop): Promise<Omit<N
       broken: session.listing().problems.size,
     }),
     queueDepth: () => runners.controller.queueDepth,
+    guestReports: () => ({ ...guestLink.counts() }),
   });
   registerHostMetrics(metrics.registry, session);
   const runners = await runRunners(options, session, ports, metrics, onStop);

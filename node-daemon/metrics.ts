@@ -7,6 +7,8 @@ export interface MetricsSources {
   phases(): readonly string[];
   templates(): { readonly sealed: number; readonly broken: number };
   queueDepth(): number;
+  /** Reports of guests so far, by what became of them. */
+  guestReports(): Readonly<Record<string, number>>;
 }
 
 /** The daemon's metrics, in a registry of their own. No label names an object. */
@@ -51,6 +53,16 @@ export class DaemonMetrics {
       registers,
       collect() {
         this.set(sources.queueDepth());
+      },
+    });
+    new Counter({
+      name: 'shoesvz_host_guest_reports_total',
+      help: 'Reports that came in over the guest link, by what became of them.',
+      labelNames: ['result'],
+      registers,
+      collect() {
+        this.reset();
+        for (const [result, count] of Object.entries(sources.guestReports())) this.inc({ result }, count);
       },
     });
     this.#failures = new Counter({

@@ -1,7 +1,7 @@
 import { copyFile, mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { dropbearPrivateKey, parseOpensshEd25519 } from '../../guest/openssh-key.ts';
-import { makeSshKeyPair, type SshKeyPair } from '../../node-daemon/seed/identity.ts';
+import { generateSshKeyPair, type SshKeyPair } from '../../node-daemon/ssh/key-pair.ts';
 import { TEMPLATE_FILES, type TemplateMetadata } from '../../node-daemon/vm/template.ts';
 import { bundleAgent } from './agent-bundle.ts';
 import { type AptOptions, fetchPackages, type PackageFile } from './apt.ts';
@@ -73,7 +73,7 @@ export async function makeBundle(
 async function bakeKeys(
   bundle: string,
 ): Promise<{ readonly login: SshKeyPair; readonly hostKey: SshKeyPair }> {
-  const [login, hostKey] = await Promise.all([makeSshKeyPair(), makeSshKeyPair()]);
+  const [login, hostKey] = [generateSshKeyPair(), generateSshKeyPair()];
   await writeFile(join(bundle, TEMPLATE_FILES.privateKey), login.privateKey, { mode: 0o600 });
   await writeFile(join(bundle, TEMPLATE_FILES.publicKey), `${login.publicKey}\n`);
   return { login, hostKey };

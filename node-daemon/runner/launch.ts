@@ -105,7 +105,7 @@ async function prepare(
   });
   const began = ports.clock.monotonic();
   const { ssh, guestAgent } = golden.template.spec;
-  const keys = await makeIdentity();
+  const keys = makeIdentity();
   const token = randomBytes(32).toString('hex');
   const spec = {
     identity,

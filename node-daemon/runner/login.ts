@@ -44,7 +44,6 @@ export async function login(
     // A daemon that died between rotating and recording it finds that only the Runner's own key is let in.
     const fallbackKey = await templateKey(ports, target);
     const session = await waitForSsh({ ...own, fallbackKey }, { timeoutMs, nudge, signal });
-    if (!session.usedFallbackKey) return { state: 'connected', session };
     return { state: 'connected', session: await rotateLogin(session, own, { signal }) };
   } catch (error) {
     signal.throwIfAborted();

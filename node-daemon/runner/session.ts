@@ -7,6 +7,7 @@ import { watchGuest } from '../guest-watch.ts';
 import { ScriptError } from '../ssh/script.ts';
 import type { SshSession } from '../ssh/session.ts';
 import type { BundlePaths, VmControl } from '../vm/driver.ts';
+import { keepLogsBounded } from '../vm/logs.ts';
 import type { RuntimeMetadata } from '../vm/metadata.ts';
 import { observeVm } from '../vm/recover.ts';
 import type { ObservedVm, SessionFacts } from './facts.ts';
@@ -45,6 +46,7 @@ export class VmSession {
   #control: VmControl | undefined;
   #ssh: SshSession | undefined;
   #expected = false;
+  #logsBounded = false;
 
   constructor(ports: RunnerPorts, paths: BundlePaths, changed: () => void) {
     this.#ports = ports;
@@ -199,11 +201,19 @@ export class VmSession {
       return;
     }
     this.#control = control;
+    this.#boundLogs();
     void control.closed.then(() => {
       if (this.#control !== control) return;
       this.#control = undefined;
       this.#changed();
     });
+  }
+
+  /** What a guest writes to its console must not fill the host's disk. */
+  #boundLogs(): void {
+    if (this.#logsBounded) return;
+    this.#logsBounded = true;
+    this.#work((signal) => keepLogsBounded(this.paths, signal));
   }
 
   #keep(session: SshSession): void {

@@ -4,7 +4,7 @@ import { dirname } from 'node:path';
 import { buffer } from 'node:stream/consumers';
 import { pack } from 'tar-stream';
 import { SEED_ENTRIES, type SeedConfig } from '../../guest/protocol.ts';
-import type { SshKeyPair } from './identity.ts';
+import type { SshKeyPair } from '../ssh/key-pair.ts';
 
 /** What one VM is told about itself. */
 export interface SeedContents {

@@ -109,7 +109,7 @@ export async function createBundle(
 export async function createGuest(machine: QemuMachine): Promise<Guest> {
   const { bundle, spec } = await createBundle(machine, true);
   const prepared = await machine.backend.driver.prepare(bundle, spec, new AbortController().signal);
-  const keys = await makeIdentity();
+  const keys = makeIdentity();
   const token = randomBytes(32).toString('hex');
   const { uid, attempt } = spec.identity;
   const { notifyUrl } = prepared.endpoints;
