@@ -142,6 +142,8 @@ export class EventRecorder {
       this.#queue.shutdown({ drain: true }).finally(() => deadline.abort()),
       sleep(this.#clock, options.deadlineMs, deadline.signal),
     ]);
+    const left = [...this.#entries.values()].filter(isDue).length;
+    if (left > 0) this.#options.onDropped?.(`${left} events could not be written before the end`);
   }
 
   #admit(event: KubeEvent): boolean {

@@ -165,6 +165,16 @@ describe('a work queue', () => {
     expect(clock.timers).toBe(0);
   });
 
+  test('says what fails while it drains, and does not try it again', async () => {
+    const { work, queue, clock, errors } = setup();
+    queue.add('a');
+    const end = queue.shutdown({ drain: true });
+    await work.fail('a');
+    await end;
+    expect(errors).toEqual([{ key: 'a', failures: 1, retryInMs: Number.POSITIVE_INFINITY }]);
+    expect(clock.timers).toBe(0);
+  });
+
   test('without drain aborts handlers, drops what waits, and waits for them to end', async () => {
     const { work, queue } = setup();
     queue.add('a');

@@ -22,7 +22,10 @@ export interface WorkQueueOptions {
   readonly handle: (key: string, signal: AbortSignal) => Promise<QueueResult>;
   /** Handlers that run at once. */
   readonly concurrency: number;
-  /** A handler threw; it runs again in `retryInMs`. `failures` are in a row. */
+  /**
+   * A handler threw; it runs again in `retryInMs` (Infinity: never, the queue is being drained). `failures` are
+   * in a row.
+   */
   readonly onError: (key: string, error: unknown, failures: number, retryInMs: number) => void;
   /** Default: 200 ms, doubled up to 60 s. */
   readonly backoff?: BackoffOptions | undefined;
@@ -179,9 +182,10 @@ export class WorkQueue {
       if (result !== undefined) this.addAfter(key, result.requeueAfterMs);
     } catch (error) {
       failed = true;
-      if (!this.#closed) {
+      if (!this.#abort.signal.aborted) {
         const retryInMs = this.addRateLimited(key);
-        this.#options.onError(key, error, this.#failures.get(key) ?? 1, retryInMs);
+        const never = Number.POSITIVE_INFINITY;
+        this.#options.onError(key, error, this.#failures.get(key) ?? 1, this.#closed ? never : retryInMs);
       }
     } finally {
       this.#options.observer?.worked?.(this.#clock.monotonic() - startedAt, failed);
