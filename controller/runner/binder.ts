@@ -23,7 +23,13 @@ export interface BinderOptions {
   readonly rejudgeAfterMs: number;
 }
 
-/** Whether a Runner waits for a host. What is dying or over is never bound. */
+/** Every Runner that waits may have to be told of a judgement: with more of them there are fewer, 50 words a second. */
+const REJUDGE_MS_PER_RUNNER = 20;
+
+/**
+ * Whether a Runner waits for a host; the one place that says so. What is dying or over is never bound, and what
+ * is bound is its host's, whatever comes of it.
+ */
 export const isPending = (runner: Runner): boolean =>
   runner.spec.binding === undefined && runner.metadata.deletionTimestamp === undefined && !isOver(runner);
 
@@ -143,10 +149,11 @@ export class Binder {
    */
   rejudge(now: number): number | undefined {
     this.#wakeGroups();
+    const afterMs = Math.max(this.#options.rejudgeAfterMs, this.waiting * REJUDGE_MS_PER_RUNNER);
     let nextMs: number | undefined;
     for (const group of this.#backlog.groups()) {
       if (!group.stale || group.open) continue;
-      const dueMs = group.judgedAt + this.#options.rejudgeAfterMs - now;
+      const dueMs = group.judgedAt + afterMs - now;
       if (dueMs <= 0) this.#judge(group, now);
       else nextMs = Math.min(nextMs ?? dueMs, dueMs);
     }

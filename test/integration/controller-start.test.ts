@@ -1,6 +1,7 @@
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { pino } from 'pino';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { stringify } from 'yaml';
@@ -9,9 +10,11 @@ import { installCrds } from '../../cli/control-plane/crds.ts';
 import { type RunningController, runController } from '../../controller/main.ts';
 import { customResourceDefinition } from '../../crds/custom-resource-definition.ts';
 import { KINDS } from '../../crds/kinds.ts';
+import { LINUX_HOSTS, RUNNER_CLASSES, TEMPLATES } from '../../crds/resources.ts';
 import { type KubeClient, loadKubeClient } from '../../kube/client.ts';
+import { isForbidden } from '../../kube/errors.ts';
 import type { KubeObject, ResourceType } from '../../kube/object.ts';
-import { controllerClient, impersonating } from './controller-client.ts';
+import { applyManifest, controllerClient, impersonating } from './controller-client.ts';
 import { withBasics } from './controller-suite.ts';
 import { ControllerWorld } from './controller-world.ts';
 
@@ -135,6 +138,29 @@ describe('the controller does not start, and says why in a line,', () => {
       message: `cannot serve metrics on 127.0.0.1:${first.httpPort}: another program listens there`,
     });
     await first.stop();
+    await client.close();
+  });
+});
+
+describe('the rights that deploy/ gives', () => {
+  test('are accepted by the API server, and let no controller read a Secret or touch a spec of others', async () => {
+    for (const file of ['controller', 'node-daemon']) {
+      await applyManifest(admin, fileURLToPath(new URL(`../../deploy/rbac/${file}.yaml`, import.meta.url)));
+    }
+    const client = await controllerClient(admin, controlPlane.kubeconfigPath, dataDir);
+    const secrets = client.resources({
+      group: '',
+      version: 'v1',
+      plural: 'secrets',
+      kind: 'Secret',
+      namespaced: true,
+    });
+    await expect(secrets.get({ namespace: 'shoesvz-system', name: 'x' })).rejects.toSatisfy(isForbidden);
+    const ref = { name: 'x' };
+    for (const type of [TEMPLATES, LINUX_HOSTS, RUNNER_CLASSES]) {
+      await expect(client.resources(type).patch(ref, '1', {})).rejects.toSatisfy(isForbidden);
+      await expect(client.resources(type).delete(ref)).rejects.toSatisfy(isForbidden);
+    }
     await client.close();
   });
 });
