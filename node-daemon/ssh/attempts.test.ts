@@ -3,7 +3,7 @@ import { describe, expect, test } from 'vitest';
 import {
   type Attempt,
   type AttemptsState,
-  BLIND_INTERVAL_MS,
+  BLIND_LIMIT_MS,
   HEDGE_MS,
   LOGIN_LIMIT_MS,
   MIN_INTERVAL_MS,
@@ -39,7 +39,12 @@ describe('nextStep starts', () => {
   });
 
   test('a further one beside those that nothing answers', () => {
-    expectDueAfter(BLIND_INTERVAL_MS, { open: [silent(1, NOW - 300), silent(2, NOW)] });
+    expectDueAfter(INTERVAL_MS, { firstStart: NOW - 2_000, open: [silent(1, NOW - 300), silent(2, NOW)] });
+  });
+
+  test('a further one less often as time goes by', () => {
+    expectDueAfter(300, { firstStart: NOW - 30_000, open: [silent(1, NOW)] });
+    expectDueAfter(BLIND_LIMIT_MS, { firstStart: NOW - 90_000, open: [silent(1, NOW)] });
   });
 
   test('the next one an interval after the last was refused', () => {
@@ -60,7 +65,7 @@ describe('nextStep starts', () => {
   });
 
   test('blindly again where the answer is too old to have come from a server that starts', () => {
-    expectDueAfter(BLIND_INTERVAL_MS, { open: [silent(1, NOW)], answeredAt: NOW - 10_000 });
+    expectDueAfter(INTERVAL_MS, { open: [silent(1, NOW)], answeredAt: NOW - 10_000 });
   });
 
   test('one at the report of the guest, though others are silent', () => {
@@ -136,6 +141,7 @@ describe('any peer', () => {
           current = {
             ...current,
             open: [...current.open, silent(count++, now)],
+            firstStart: current.firstStart ?? now,
             lastStart: now,
             nudged: false,
           };

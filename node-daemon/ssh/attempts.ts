@@ -6,7 +6,7 @@
  * before the guest's network was up is never answered. So attempts overlap. But each one that reaches a server
  * costs it a process, which an emulated guest feels, so they overlap no more than they must:
  *
- * - nothing answers: a new attempt every `BLIND_INTERVAL_MS`, the older ones still waiting;
+ * - nothing answers: a new attempt every `intervalMs`, the older ones still waiting; less often as time goes by;
  * - the guest's network answers, but no server listens: a new attempt `intervalMs` after the last was refused;
  * - an attempt is silent after the guest had answered: a server is likely at work on it, and gets time;
  * - a server has begun to speak: those still silent are given up, and none joins it until it is overdue.
@@ -23,9 +23,11 @@ export interface Attempt {
 /** What is known, on a monotonic clock in milliseconds. */
 export interface AttemptsState {
   readonly open: readonly Attempt[];
+  /** When the first attempt was started. */
+  readonly firstStart?: number | undefined;
   /** When the last attempt was started. */
   readonly lastStart?: number | undefined;
-  /** When the guest was last known to be up: it refused or reset an attempt, or it reported. */
+  /** When the guest was last known to be up: it reset an attempt, spoke or reported. */
   readonly answeredAt?: number | undefined;
   /** When the last attempt ended; a server's refusal of the login counts with the longer pause. */
   readonly lastFailure?: { readonly at: number; readonly refusal: boolean } | undefined;
@@ -41,8 +43,10 @@ export interface NextStep {
   readonly wakeInMs: number;
 }
 
-/** Between attempts while nothing at all answers. */
-export const BLIND_INTERVAL_MS = 250;
+/** While nothing at all answers, the pause between attempts is this part of the time since the first one … */
+export const BLIND_PART = 0.01;
+/** … but no longer than this. */
+export const BLIND_LIMIT_MS = 500;
 /** Between attempts however often the guest reports. */
 export const MIN_INTERVAL_MS = 50;
 /** How long a silent attempt stays alone once the guest is known to be up. */
@@ -50,7 +54,7 @@ export const PATIENCE_MS = 1_000;
 /** How long the guest counts as up after its last sign of life. */
 export const ANSWER_TTL_MS = 3_000;
 /** Limit for an attempt to be spoken to. */
-export const SILENCE_LIMIT_MS = 5_000;
+export const SILENCE_LIMIT_MS = 3_000;
 /** Every sixteenth attempt is given longer, for a guest so slow that no other would be served. */
 export const PATIENT_EVERY = 16;
 export const PATIENT_SILENCE_LIMIT_MS = 20_000;
@@ -93,11 +97,15 @@ function startDue(state: AttemptsState, intervalMs: number): number {
   const pause = lastFailure?.refusal === true ? REFUSAL_PAUSE_MS : intervalMs;
   const afterFailure = lastFailure === undefined ? 0 : lastFailure.at + pause;
   const newestIsOpen = open.some(({ startedAt }) => startedAt === lastStart);
-  return newestIsOpen ? Math.max(afterFailure, lastStart + overlapAfter(state, lastStart)) : afterFailure;
+  return newestIsOpen
+    ? Math.max(afterFailure, lastStart + overlapAfter(state, lastStart, intervalMs))
+    : afterFailure;
 }
 
 /** How long the newest attempt, which is silent, is waited for before another joins it. */
-function overlapAfter({ answeredAt }: AttemptsState, newest: number): number {
+function overlapAfter(state: AttemptsState, newest: number, intervalMs: number): number {
+  const { answeredAt, firstStart = newest } = state;
   const guestIsUp = answeredAt !== undefined && answeredAt <= newest && newest - answeredAt < ANSWER_TTL_MS;
-  return guestIsUp ? PATIENCE_MS : BLIND_INTERVAL_MS;
+  if (guestIsUp) return PATIENCE_MS;
+  return Math.max(intervalMs, Math.min(BLIND_LIMIT_MS, (newest - firstStart) * BLIND_PART));
 }

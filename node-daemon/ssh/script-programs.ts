@@ -4,16 +4,16 @@
  *
  * In the login user's `$HOME/.shoes-vz/setup`, mode 0700:
  *
- *     claim        who may run the script: pid, start time and boot id of the supervisor
+ *     claim        whose the script is: pid, start time and boot id of the supervisor
  *     pid          pid and start time of the script, which leads a session and process group of its own
  *     alive        named pipe that the supervisor holds open: its readers see the end when it is gone
  *     pipe         named pipe that the script writes to
- *     out.<n>      the last two pieces of its output, fewer than 640 KiB each
+ *     out.<n>      the last two pieces of its output, each between 128 KiB and 2.2 MiB
  *     drained      all of the output was read
  *     exit         exit code, as a shell has it
  *
- * The claim is made with link(2): it appears whole or not at all, and only once, whatever is retried or runs
- * at the same time. Nothing of the script is ever run before it. A directory without a claim is the trace of
+ * The claim is made with O_EXCL: only once, whatever is retried or runs at the same time. Nothing of the script
+ * is ever run before it. A directory without a claim is the trace of
  * an upload that was begun; it is harmless and may be begun anew.
  *
  * Limits: a guest whose logind kills the processes of a session that has ended (KillUserProcesses=yes, which
@@ -21,30 +21,40 @@
  * children may inherit the script as descriptor 9; on macOS it lies in a file for its first 30 seconds.
  */
 
+/**
+ * As little as possible is run as a program of its own: in an emulated guest each costs some 10 ms. A file is
+ * read as complete only with its line end.
+ */
 const COMMON = `
 d=$HOME/.shoes-vz/setup
 
-# Prints the start time of a process. Fails where there is none, or only its remains.
-start_time() {
+# Sets started to the start time of a process. Fails where there is none, or only its remains.
+look_up() {
+  started=
+  [ -n "$1" ] || return 1
   if [ -r /proc/self/stat ]; then
-    stat=$(cat "/proc/$1/stat" 2>/dev/null) || return 1
+    read -r stat 2>/dev/null < "/proc/$1/stat" || return 1
     # The name, in parentheses, may hold anything.
+    case $stat in *") "*) ;; *) stat=$(cat "/proc/$1/stat") || return 1 ;; esac
     set -- \${stat##*) }
     case $1 in Z | X | "") return 1 ;; esac
     shift 19
-    echo "$1"
+    started=$1
   else
     stat=$(ps -o stat=,lstart= -p "$1" 2>/dev/null) || return 1
     set -- $stat
     case $1 in Z* | "") return 1 ;; esac
     shift
-    echo "$*" | tr " " _
+    started=$(echo "$*" | tr " " _)
   fi
 }
 
-boot_id() {
-  cat /proc/sys/kernel/random/boot_id 2>/dev/null || sysctl -n kern.bootsessionuuid 2>/dev/null || echo none
-}
+boot_id=none
+if [ -r /proc/sys/kernel/random/boot_id ]; then
+  read -r boot_id < /proc/sys/kernel/random/boot_id
+else
+  boot_id=$(sysctl -n kern.bootsessionuuid 2>/dev/null) || boot_id=none
+fi
 `;
 
 const DETACHED = `
@@ -67,17 +77,21 @@ command -v setsid >/dev/null || command -v perl >/dev/null || set -m 2>/dev/null
 export const START = `${COMMON}${DETACHED}
 mask=$(umask)
 umask 077
-mkdir -p "$d" || exit 73
+[ -d "$d" ] || mkdir -p "$d" || exit 73
 if [ -e "$d/claim" ]; then echo alreadyStarted; exit 0; fi
 # In memory where that can be had: even root finds nothing of it on the disk later.
 top=$d
 if [ -d /dev/shm ] && [ -w /dev/shm ]; then top=/dev/shm; fi
-up=$(mktemp -d "$top/shoes-vz.XXXXXX") || exit 73
-discard() { rm -rf "$up"; }
+up=$top/shoes-vz.$$.$boot_id
+discard() { rm -f "$up"; }
+# Nobody else in a directory that all share makes the file, or points it elsewhere.
+set -C
+: > "$up" || exit 73
+set +C
 trap discard EXIT
 trap "exit 1" HUP INT TERM PIPE
-cat > "$up/script"
-if [ $(($(wc -c < "$up/script"))) -ne "$2" ]; then echo incomplete; exit 0; fi
+cat > "$up"
+if [ $(($(wc -c < "$up"))) -ne "$2" ]; then echo incomplete; exit 0; fi
 supervisor=$1
 shift 2
 # Ends when all who have descriptor 3 have closed it: the supervisor does when the script runs.
@@ -99,11 +113,10 @@ umask 077
 up=$1 mask=$2 form=$3
 shift 3
 
-record() { echo "$1" > "$d/exit.new" && mv -f "$d/exit.new" "$d/exit"; }
 refuse() {
   echo "shoes-vz: $2" > "$d/out.00000000"
-  record "$1"
-  rm -rf "$up"
+  echo "$1" > "$d/exit"
+  rm -f "$up"
   echo started >&3
   exit 0
 }
@@ -115,25 +128,28 @@ keep_end() {
     piece=$d/out.$(printf %08d "$n")
     : > "$piece"
     while [ $(($(wc -c < "$piece"))) -lt 131072 ]; do
-      said=$(LC_ALL=C dd bs=16384 count=32 2>&1 >> "$piece") || { cat >/dev/null; return; }
+      said=$(LC_ALL=C dd bs=65536 count=32 2>&1 >> "$piece") || { cat >/dev/null; return; }
       # It says, among other things: 4+28 records in
       reads=\${said%% records in*}
       reads=\${reads##*[!0-9+]}
-      [ $((\${reads%+*} + \${reads#*+})) -eq 32 ] || return
+      full=\${reads%+*}
+      [ $((full + \${reads#*+})) -eq 32 ] || return
+      if [ "$full" -ge 2 ]; then break; fi
     done
     n=$((n + 1))
     rm -f "$d/out.$(printf %08d $((n - 2)))"
   done
 }
 
-[ -r "$up/script" ] || exit 0
-exec 9< "$up/script"
-echo "$$ $(start_time $$) $(boot_id)" > "$d/claim.$$"
-ln "$d/claim.$$" "$d/claim" 2>/dev/null
+[ -r "$up" ] || exit 0
+exec 9< "$up"
+look_up $$
+set -C
+(echo "$$ $started $boot_id" > "$d/claim") 2>/dev/null
 lost=$?
-rm -f "$d/claim.$$"
+set +C
 if [ "$lost" -ne 0 ]; then
-  rm -rf "$up"
+  rm -f "$up"
   if [ -e "$d/claim" ]; then echo alreadyStarted >&3; fi
   exit 0
 fi
@@ -141,9 +157,9 @@ fi
 # The open file is all that is left of the script, but where an interpreter could not open it a second time.
 script=/dev/fd/9
 [ -e "$script" ] || script=/proc/self/fd/9
-if [ ! -e "$script" ]; then script=$up/script; fi
-if [ "$form" = foreign ] && [ "$(uname -s)" = Darwin ]; then script=$up/script; fi
-[ "$script" = "$up/script" ] || rm -rf "$up"
+[ -e "$script" ] || script=$up
+if [ "$form" = foreign ] && [ "$(uname -s)" = Darwin ]; then script=$up; fi
+[ "$script" = "$up" ] || rm -f "$up"
 
 if [ $# -eq 0 ]; then
   if command -v bash >/dev/null; then set -- bash; else set -- sh; fi
@@ -165,20 +181,20 @@ exec 8<> "$d/alive"
 ) &
 (
   exec 3>&- 8>&- </dev/null > "$d/pipe" 2>&1
-  if [ "$script" = "$up/script" ]; then exec 9<&-; fi
+  if [ "$script" = "$up" ]; then exec 9<&-; fi
   cd "$HOME" || exit 126
   umask "$mask"
   detached "$@" "$script"
 ) &
 pid=$!
 exec 9<&-
-echo "$pid $(start_time "$pid")" > "$d/pid.new"
-mv -f "$d/pid.new" "$d/pid"
-if [ "$script" = "$up/script" ]; then
+look_up "$pid"
+echo "$pid $started" > "$d/pid"
+if [ "$script" = "$up" ]; then
   (
     exec 3>&- 8>&- >/dev/null 2>&1
     sleep 30
-    rm -rf "$up"
+    rm -f "$up"
   ) &
 fi
 echo started >&3
@@ -186,52 +202,51 @@ exec 3>&-
 
 wait "$pid"
 code=$?
-rm -rf "$up"
+[ "$script" != "$up" ] || rm -f "$up"
 # The last words are on their way, unless a child that lives on holds the pipe open.
 i=0
 while [ ! -e "$d/drained" ] && [ "$i" -lt 25 ]; do
   sleep 0.02 2>/dev/null || { sleep 1; i=25; }
   i=$((i + 1))
 done
-record "$code"
+echo "$code" > "$d/exit"
 `;
 
 const STATE = `${COMMON}
-supervised() { [ -n "$1" ] && [ "$(start_time "$1")" = "$2" ]; }
+exec 2>/dev/null
 
-# Prints absent, incomplete, running with the pid, exited with the code, or vanished.
-state() {
-  if [ ! -d "$d" ]; then echo absent; return; fi
-  if [ ! -e "$d/claim" ]; then echo incomplete; return; fi
-  if read -r code < "$d/exit"; then echo "exited $code"; return; fi
-  read -r sup sup_start boot < "$d/claim"
-  if [ "$boot" = "$(boot_id)" ]; then
-    i=0
-    # The moment between claim and start.
-    while [ ! -e "$d/pid" ] && [ ! -e "$d/exit" ] && [ "$i" -lt 100 ] && supervised "$sup" "$sup_start"; do
-      sleep 0.05 || sleep 1
-      i=$((i + 1))
-    done
-    pid="" start=""
-    read -r pid start < "$d/pid"
-    if supervised "$sup" "$sup_start" || supervised "$pid" "$start"; then
-      if read -r code < "$d/exit"; then echo "exited $code"; else echo "running \${pid:-$sup}"; fi
-      return
-    fi
+supervised() { look_up "$1" && [ "$started" = "$2" ]; }
+
+# Sets now to absent, incomplete, running with the pid, exited with the code, or vanished.
+look() {
+  now=absent
+  [ -d "$d" ] || return
+  now=incomplete
+  [ -e "$d/claim" ] || return
+  if read -r code < "$d/exit"; then now="exited $code"; return; fi
+  i=0
+  # The moments between claim and start.
+  until { read -r sup sup_start boot < "$d/claim" && read -r pid pid_start < "$d/pid"; } || [ -s "$d/exit" ]; do
+    if [ "$i" -ge 100 ]; then break; fi
+    if [ -n "$boot" ] && { [ "$boot" != "$boot_id" ] || ! supervised "$sup" "$sup_start"; }; then break; fi
+    sleep 0.05 || sleep 1
+    i=$((i + 1))
+  done
+  now=vanished
+  if [ "$boot" = "$boot_id" ]; then
+    if supervised "$sup" "$sup_start" || supervised "$pid" "$pid_start"; then now="running \${pid:-$sup}"; fi
   fi
   # It may have ended while this looked.
-  if read -r code < "$d/exit"; then echo "exited $code"; else echo vanished; fi
+  if read -r code < "$d/exit"; then now="exited $code"; fi
 }
 `;
 
 /** Prints the state. Argument: how many seconds to wait for it to be another one than running; 0: not at all. */
 export const OBSERVE = `${STATE}
-exec 2>/dev/null
-now=$(state)
+look
 case $now in
 running*)
   if [ "$1" -gt 0 ]; then
-    read -r sup sup_start boot < "$d/claim"
     if [ -p "$d/alive" ] && supervised "$sup" "$sup_start"; then
       cat "$d/alive" >/dev/null &
       reader=$!
@@ -244,14 +259,16 @@ running*)
       guard=$!
       wait "$reader"
       kill "$guard"
+      look
     else
-      i=0
-      while [ "$i" -lt "$1" ]; do
-        case $(state) in running*) sleep 1 ;; *) break ;; esac
-        i=$((i + 1))
+      waited=0
+      while [ "$waited" -lt "$1" ]; do
+        sleep 1
+        look
+        case $now in running*) ;; *) break ;; esac
+        waited=$((waited + 1))
       done
     fi
-    now=$(state)
   fi
   ;;
 esac
@@ -260,33 +277,30 @@ echo "$now"
 
 /** Asks the script's process group to end, and ends it. Argument: seconds in between. Prints the state. */
 export const KILL = `${STATE}
-exec 2>/dev/null
 send() { kill -s "$1" -- "-$pid" || kill -s "$1" "$pid"; }
 over() {
-  i=0
-  while [ "$i" -lt "$1" ]; do
-    case $(state) in running*) ;; *) return 0 ;; esac
-    j=0
-    while [ "$j" -lt 10 ]; do
-      [ ! -e "$d/exit" ] || return 0
-      sleep 0.1 || { sleep 1; j=10; }
-      j=$((j + 1))
-    done
-    i=$((i + 1))
+  tenths=$(($1 * 10))
+  while [ "$tenths" -gt 0 ]; do
+    look
+    case $now in running*) ;; *) return 0 ;; esac
+    sleep 0.1 || { sleep 1; tenths=$((tenths - 9)); }
+    tenths=$((tenths - 1))
   done
   return 1
 }
-case $(state) in
+look
+case $now in
 running*)
-  if read -r pid start < "$d/pid" && supervised "$pid" "$start"; then
+  if supervised "$pid" "$pid_start"; then
     send TERM
     over "$1" || { send KILL; over 5; }
   else
     over 1
   fi
+  look
   ;;
 esac
-state
+echo "$now"
 `;
 
 /** Prints the end of the output. Argument: bytes. */

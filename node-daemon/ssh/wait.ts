@@ -22,8 +22,12 @@ const INTERVAL_MS = 100;
  */
 export const REFUSAL_LIMIT_MS = 30_000;
 
-/** The network's word that the peer was not reached; any other end of an attempt is a sign of its life. */
-const NOT_REACHED: ReadonlySet<unknown> = new Set([
+/**
+ * Ends of an attempt that may come from the network, or from a hypervisor that does not forward yet; any other
+ * is a sign of the guest's life.
+ */
+const NO_SIGN_OF_LIFE: ReadonlySet<unknown> = new Set([
+  'ECONNREFUSED',
   'EHOSTUNREACH',
   'EHOSTDOWN',
   'ENETUNREACH',
@@ -72,6 +76,7 @@ class Wait {
   #timer: Timer | undefined;
   #settled = false;
   #count = 0;
+  #firstStart: number | undefined;
   #lastStart: number | undefined;
   #answeredAt: number | undefined;
   #lastFailure: AttemptsState['lastFailure'];
@@ -117,6 +122,7 @@ class Wait {
     const id = this.#count;
     const startedAt = this.#clock.monotonic();
     this.#count += 1;
+    this.#firstStart ??= startedAt;
     this.#lastStart = startedAt;
     this.#nudged = false;
     const dialled = dial(this.#target, () => this.#greeted(id));
@@ -158,7 +164,7 @@ class Wait {
     const refusal = error.kind === 'auth' || error.kind === 'protocol';
     this.#lastFailure = { at: now, refusal };
     this.#lastError = error;
-    if (!NOT_REACHED.has(causeCode(error))) this.#answeredAt = now;
+    if (!NO_SIGN_OF_LIFE.has(causeCode(error))) this.#answeredAt = now;
     if (error.kind === 'unreachable') this.#refusedSince = undefined;
     if (refusal) this.#refusedSince ??= now;
     if (refusal && now - (this.#refusedSince ?? now) >= REFUSAL_LIMIT_MS) this.end(error);
@@ -185,6 +191,7 @@ class Wait {
   #state(): AttemptsState {
     return {
       open: [...this.#open.values()],
+      firstStart: this.#firstStart,
       lastStart: this.#lastStart,
       answeredAt: this.#answeredAt,
       lastFailure: this.#lastFailure,

@@ -6,17 +6,13 @@ import type { Userland } from './ssh-daemon.ts';
 /** What the programs for the guest use and every system has. `setsid` and `uname` are told apart below. */
 const PLAIN_PROGRAMS = [
   'cat',
-  'chmod',
   'dd',
   'env',
   'head',
   'kill',
-  'ln',
   'ls',
   'mkdir',
   'mkfifo',
-  'mktemp',
-  'mv',
   'ps',
   'rm',
   'sh',
