@@ -1,14 +1,10 @@
 import type { GuestPlatform } from './platform.ts';
 import { awaitSeed } from './seed-disk.ts';
+import { serveHost } from './serve.ts';
 
-/**
- * The guest agent, from boot to the end of the machine. SSH is opened only after the seed is installed; what SSH
- * does not need is loaded and done after that, since every millisecond before it delays the VM.
- */
+/** The guest agent, from boot to the end of the machine. `version` is told to the host. */
 export async function runAgent(platform: GuestPlatform, version: string): Promise<void> {
   const seed = await awaitSeed(platform);
-  if (!platform.installed()) platform.install(seed);
-  platform.openSsh();
-  const { serveHost } = await import('./serve.ts');
+  await platform.identify(seed);
   await serveHost(platform, seed.config, version);
 }

@@ -12,6 +12,8 @@ export const SEED_ENTRIES = {
   hostKey: 'ssh_host_ed25519_key',
   hostKeyPublic: 'ssh_host_ed25519_key.pub',
   authorizedKeys: 'authorized_keys',
+  /** Lines `<sha256 in hex>  <name>` of all the entries above, as sha256sum writes and checks them. */
+  checksums: 'SHA256SUMS',
 } as const;
 
 /** `seed.json` */

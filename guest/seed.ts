@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { SEED_ENTRIES, type SeedConfig } from './protocol.ts';
 import { readTar } from './seed-tar.ts';
 
@@ -30,6 +31,8 @@ export function parseSeed(disk: Uint8Array): Seed | SeedProblem {
   for (const name of Object.values(SEED_ENTRIES)) {
     if (read(name) === undefined) return { problem: `${name} is missing` };
   }
+  const damaged = damagedFile(archive.files, read(SEED_ENTRIES.checksums) ?? '');
+  if (damaged !== undefined) return { problem: `${damaged} is damaged` };
   const config = parseConfig(read(SEED_ENTRIES.config) ?? '');
   if ('problem' in config) return config;
   const hostKey = read(SEED_ENTRIES.hostKey) ?? '';
@@ -45,6 +48,20 @@ export function parseSeed(disk: Uint8Array): Seed | SeedProblem {
     return { problem: `${SEED_ENTRIES.authorizedKeys} is not a list of public keys` };
   }
   return { config, hostKey, hostKeyPublic, authorizedKeys };
+}
+
+/** The first file that is not as the list of checksums says, or is not in it. */
+function damagedFile(files: ReadonlyMap<string, Uint8Array>, checksums: string): string | undefined {
+  const listed = new Map<string, string>();
+  for (const line of checksums.split('\n')) {
+    const [, digest, name] = /^([0-9a-f]{64}) {2}(\S+)$/.exec(line) ?? [];
+    if (digest !== undefined && name !== undefined) listed.set(name, digest);
+  }
+  for (const [name, bytes] of files) {
+    if (name === SEED_ENTRIES.checksums) continue;
+    if (createHash('sha256').update(bytes).digest('hex') !== listed.get(name)) return name;
+  }
+  return undefined;
 }
 
 const PUBLIC_KEY = /^(ssh|ecdsa)-[a-z0-9-]+ [A-Za-z0-9+/]+={0,2}( [^\n]*)?$/;

@@ -105,7 +105,7 @@ deb http://deb.debian.org/debian $codename-updates main
 deb http://deb.debian.org/debian-security $codename-security main
 SOURCES
 echo guest > "$root/etc/hostname"
-printf '127.0.0.1 localhost\n::1 localhost\n' > "$root/etc/hosts"
+printf '127.0.0.1 localhost\n::1 localhost\n127.0.1.1 guest\n' > "$root/etc/hosts"
 : > "$root/etc/machine-id"
 : > "$root/etc/resolv.conf"
 mkdir -p "$root/proc" "$root/sys" "$root/dev" "$root/run" "$root/tmp"

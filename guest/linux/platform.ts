@@ -1,9 +1,8 @@
 import { existsSync, readdirSync, readFileSync, statSync, writeSync } from 'node:fs';
+import { setPriority } from 'node:os';
 import { addressOf } from '../address.ts';
 import type { GuestPlatform } from '../platform.ts';
-import { IDENTITY, installLinux } from './install.ts';
 import { linuxProcessScan } from './processes.ts';
-import { openSshGate } from './ssh-gate.ts';
 import { listens } from './tcp-table.ts';
 
 const SSH_PORT = 22;
@@ -17,9 +16,9 @@ export function linuxPlatform(): GuestPlatform {
       const name = readdirSync('/sys/block').find((disk) => serialOf(disk) === serial);
       return name === undefined ? undefined : `/dev/${name}`;
     },
-    installed: () => existsSync(`/${IDENTITY}`),
-    install: (seed) => installLinux(seed, '/'),
-    openSsh: openSshGate,
+    // The boot scripts do it: see rootfs/usr/lib/shoesvz/identify.
+    identify: async () => undefined,
+    raisePriority: () => setPriority(0),
     sshListening: async () =>
       ['/proc/net/tcp', '/proc/net/tcp6'].some(
         (table) => existsSync(table) && listens(readText(table), SSH_PORT),

@@ -1,4 +1,4 @@
-import { randomBytes } from 'node:crypto';
+import { createHash, randomBytes } from 'node:crypto';
 import { open, rename, rm } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { buffer } from 'node:stream/consumers';
@@ -45,13 +45,16 @@ export async function writeSeedDisk(path: string, contents: SeedContents): Promi
 /** The bytes of a seed disk. */
 export async function seedImage({ config, hostKey, authorizedKeys }: SeedContents): Promise<Buffer> {
   const archive = pack();
+  let checksums = '';
   const add = (name: string, text: string): void => {
+    checksums += `${createHash('sha256').update(text).digest('hex')}  ${name}\n`;
     archive.entry({ name, mode: 0o600, uid: 0, gid: 0, mtime: new Date(0) }, text);
   };
   add(SEED_ENTRIES.config, `${JSON.stringify(config)}\n`);
   add(SEED_ENTRIES.hostKey, hostKey.privateKey);
   add(SEED_ENTRIES.hostKeyPublic, `${hostKey.publicKey}\n`);
   add(SEED_ENTRIES.authorizedKeys, authorizedKeys);
+  add(SEED_ENTRIES.checksums, checksums);
   archive.finalize();
   const bytes = await buffer(archive);
   const size = Math.max(Math.ceil(bytes.length / SECTOR_BYTES) * SECTOR_BYTES, MIN_DISK_BYTES);
