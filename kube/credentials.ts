@@ -16,7 +16,7 @@ export interface TlsMaterial {
 /** What one request is sent with. */
 export interface Credential {
   readonly tls: TlsMaterial;
-  readonly headers: Readonly<Record<string, string>>;
+  readonly headers: Readonly<Record<string, string | string[]>>;
 }
 
 /** How long files and provider tokens are trusted before they are read again; client-go takes as long. */
@@ -66,7 +66,7 @@ export class Credentials {
   async #read(): Promise<Credential> {
     const access = this.#access;
     const ca = await readPem(access.ca);
-    const headers: Record<string, string> = {};
+    const headers: Record<string, string | string[]> = {};
     let certificate = await readPem(access.clientCertificate);
     let key = await readPem(access.clientKey);
     if (certificate !== undefined) refuseExpired(access, certificate, this.#clock.now());
@@ -79,7 +79,12 @@ export class Credentials {
     }
     const authorization = await this.#authorization();
     if (authorization !== undefined) headers.authorization = authorization;
-    if (access.impersonate !== undefined) headers['impersonate-user'] = access.impersonate;
+    if (access.impersonate !== undefined) {
+      const { user, uid, groups } = access.impersonate;
+      headers['impersonate-user'] = user;
+      if (uid !== undefined) headers['impersonate-uid'] = uid;
+      if (groups.length > 0) headers['impersonate-group'] = [...groups];
+    }
     this.#readAt = this.#clock.monotonic();
     this.#current = { tls: sameOrNew(this.#current?.tls, { ca, certificate, key }), headers };
     return this.#current;

@@ -20,14 +20,20 @@ export interface ExecClusterInfo {
 }
 
 const TIMEOUT_MS = 30_000;
+/** How long the output may stay open after the plugin has ended: something that it started may hold it. */
+const OUTPUT_GRACE_MS = 500;
 const MAX_OUTPUT_BYTES = 1024 * 1024;
 
 /**
- * Runs a credential plugin, without a terminal, for at most 30 s. Its stderr is not repeated in errors: it may
- * hold secrets. Throws {@link KubeconfigError}.
+ * Runs a credential plugin, without a terminal, for at most `timeoutMs`; then it is killed with all that it
+ * started. Its stderr is not repeated in errors: it may hold secrets. Throws {@link KubeconfigError}.
  */
-export async function runExecPlugin(plugin: ExecPlugin, cluster: ExecClusterInfo): Promise<ExecCredential> {
-  const output = await collectOutput(plugin, execInfo(plugin, cluster));
+export async function runExecPlugin(
+  plugin: ExecPlugin,
+  cluster: ExecClusterInfo,
+  timeoutMs = TIMEOUT_MS,
+): Promise<ExecCredential> {
+  const output = await collectOutput(plugin, execInfo(plugin, cluster), timeoutMs);
   let parsed: unknown;
   try {
     parsed = JSON.parse(output);
@@ -71,34 +77,53 @@ function execInfo(plugin: ExecPlugin, cluster: ExecClusterInfo): string {
   });
 }
 
-function collectOutput(plugin: ExecPlugin, info: string): Promise<string> {
+function collectOutput(plugin: ExecPlugin, info: string, timeoutMs: number): Promise<string> {
   return new Promise((resolve, reject) => {
     const fail = (why: string) => reject(new KubeconfigError(`credential plugin ${plugin.command} ${why}`));
     const child = spawn(plugin.command, plugin.args, {
       stdio: ['ignore', 'pipe', 'ignore'],
       env: { ...process.env, ...plugin.env, KUBERNETES_EXEC_INFO: info },
-      timeout: TIMEOUT_MS,
-      killSignal: 'SIGKILL',
+      // A process group of its own, so that it can be ended with all that it started.
+      detached: true,
     });
     const chunks: Buffer[] = [];
     let size = 0;
+    let timedOut = false;
+    const timer = setTimeout(() => {
+      timedOut = true;
+      killGroup(child.pid);
+    }, timeoutMs);
     child.stdout.on('data', (chunk: Buffer) => {
       size += chunk.length;
-      if (size > MAX_OUTPUT_BYTES) child.kill('SIGKILL');
+      if (size > MAX_OUTPUT_BYTES) killGroup(child.pid);
       else chunks.push(chunk);
     });
     child.on('error', (error) => {
+      clearTimeout(timer);
       const missing = 'code' in error && error.code === 'ENOENT';
       const hint = plugin.installHint === undefined ? '' : `: ${plugin.installHint.replaceAll(/\s+/g, ' ')}`;
       fail(missing ? `is not installed${hint}` : `could not be started (${error.message})`);
     });
+    child.on('exit', () => {
+      clearTimeout(timer);
+      setTimeout(() => child.stdout.destroy(), OUTPUT_GRACE_MS).unref();
+    });
     child.on('close', (code, signal) => {
       if (code === 0) resolve(Buffer.concat(chunks).toString('utf8'));
       else if (size > MAX_OUTPUT_BYTES) fail('printed more than 1 MiB');
-      else if (signal !== null) fail(`did not answer within ${TIMEOUT_MS / 1000} s`);
-      else fail(`failed with exit code ${code}; run it by hand to see why`);
+      else if (timedOut) fail(`did not answer within ${timeoutMs / 1000} s`);
+      else fail(`failed with ${signal ?? `exit code ${code}`}; run it by hand to see why`);
     });
   });
+}
+
+function killGroup(pid: number | undefined): void {
+  if (pid === undefined) return;
+  try {
+    process.kill(-pid, 'SIGKILL');
+  } catch {
+    // It has ended already.
+  }
 }
 
 function member(value: unknown, key: string): unknown {

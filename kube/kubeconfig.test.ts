@@ -5,7 +5,8 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { systemClock } from './clock.ts';
 import { Credentials, checkStaticCredentials } from './credentials.ts';
 import { KubeconfigError } from './errors.ts';
-import { type ClusterAccess, loadClusterAccess } from './kubeconfig.ts';
+import { runExecPlugin } from './exec-plugin.ts';
+import { type ClusterAccess, type ExecPlugin, loadClusterAccess } from './kubeconfig.ts';
 import { clientCertificate } from './testing/certificates.ts';
 import { ManualClock } from './testing/manual-clock.ts';
 
@@ -177,10 +178,13 @@ describe('credentials', () => {
   });
 
   test('may be a name and a password, and another name to act as', async () => {
-    const access = await load(withUser({ username: 'me', password: 'pw', as: 'you' }));
+    const acting = { as: 'you', 'as-uid': '7', 'as-groups': ['a', 'b'] };
+    const access = await load(withUser({ username: 'me', password: 'pw', ...acting }));
     expect((await credentialOf(access).current()).headers).toEqual({
       authorization: `Basic ${Buffer.from('me:pw').toString('base64')}`,
       'impersonate-user': 'you',
+      'impersonate-uid': '7',
+      'impersonate-group': ['a', 'b'],
     });
   });
 
@@ -195,6 +199,15 @@ describe('credentials', () => {
     expect(headers.authorization).toMatch(/^Bearer e30\./);
   });
 });
+
+/** Whether a process runs; a zombie does not. */
+async function isAlive(pid: number): Promise<boolean> {
+  try {
+    return !/^State:\s+Z/m.test(await readFile(`/proc/${pid}/status`, 'utf8'));
+  } catch {
+    return false;
+  }
+}
 
 describe('a credential plugin', () => {
   const credential = (status: object) =>
@@ -216,7 +229,8 @@ describe('a credential plugin', () => {
     );
     const access = await plugin(`echo x >> ${dir}/count; N=$(wc -l < ${dir}/count); echo "${first}"`);
     const credentials = credentialOf(access, clock);
-    const token = async () => (await credentials.current()).headers.authorization?.replaceAll(' ', '');
+    const token = async () =>
+      (await credentials.current()).headers.authorization?.toString().replaceAll(' ', '');
     expect(await token()).toBe('Bearer1');
     await clock.advance(1_800_000);
     expect(await token()).toBe('Bearer1');
@@ -248,6 +262,26 @@ describe('a credential plugin', () => {
     expect(error).toBeInstanceOf(KubeconfigError);
     expect(String(error)).toMatch(message);
     expect(String(error)).not.toContain('s3cret');
+  });
+
+  const pluginOf = (access: ClusterAccess): ExecPlugin => {
+    if (access.exec === undefined) throw new Error('no plugin');
+    return access.exec;
+  };
+
+  test('that takes too long is killed with all that it started', async () => {
+    const access = await plugin(`sleep 600 & echo $! > ${dir}/pid; wait`);
+    const run = runExecPlugin(pluginOf(access), { ...access, ca: undefined }, 300);
+    await expect(run).rejects.toThrow('did not answer within 0.3 s');
+    const pid = Number(await readFile(join(dir, 'pid'), 'utf8'));
+    await expect.poll(() => isAlive(pid)).toBe(false);
+  });
+
+  test('that leaves something running is not waited for', async () => {
+    const access = await plugin(`sleep 600 & echo $! > ${dir}/pid; echo '${credential({ token: 't' })}'`);
+    const { token } = await runExecPlugin(pluginOf(access), { ...access, ca: undefined });
+    process.kill(Number(await readFile(join(dir, 'pid'), 'utf8')));
+    expect(token).toBe('t');
   });
 
   test('that is not installed is named, with the hint of who wrote the kubeconfig', async () => {

@@ -34,7 +34,10 @@ export interface ClusterAccess {
   readonly token: string | undefined;
   readonly tokenFile: string | undefined;
   readonly basic: { readonly username: string; readonly password: string } | undefined;
-  readonly impersonate: string | undefined;
+  /** Whom to act as: user, UID and groups. */
+  readonly impersonate:
+    | { readonly user: string; readonly uid: string | undefined; readonly groups: readonly string[] }
+    | undefined;
   readonly exec: ExecPlugin | undefined;
   /** A legacy auth provider (oidc, gcp, azure): its name, and the entry that configures it. */
   readonly authProvider: { readonly name: string; readonly user: string; readonly file: string } | undefined;
@@ -255,12 +258,19 @@ function userFields(user: Entry, name: string) {
     token: text(fields.token),
     tokenFile: tokenFile === undefined ? undefined : resolve(dirname(origin), tokenFile),
     basic: username === undefined ? undefined : { username, password: text(fields.password) ?? '' },
-    impersonate: text(fields.as),
+    impersonate: impersonation(fields),
     exec: isFields(fields.exec) ? execPlugin(where, origin, fields.exec) : undefined,
     authProvider: isFields(provider)
       ? { name: text(provider.name) ?? '', user: name, file: origin }
       : undefined,
   };
+}
+
+function impersonation(fields: Fields): ClusterAccess['impersonate'] {
+  const user = text(fields.as);
+  if (user === undefined) return undefined;
+  const groups = Array.isArray(fields['as-groups']) ? fields['as-groups'].map(String) : [];
+  return { user, uid: text(fields['as-uid']), groups };
 }
 
 function execPlugin(where: string, origin: string, exec: Fields): ExecPlugin {
