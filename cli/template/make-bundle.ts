@@ -1,6 +1,5 @@
 import { copyFile, mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { dropbearPrivateKey, parseOpensshEd25519 } from '../../guest/openssh-key.ts';
 import { generateSshKeyPair, type SshKeyPair } from '../../node-daemon/ssh/key-pair.ts';
 import { TEMPLATE_FILES, type TemplateMetadata } from '../../node-daemon/vm/template.ts';
 import { bundleAgent } from './agent-bundle.ts';
@@ -8,6 +7,7 @@ import { type AptOptions, fetchPackages, type PackageFile } from './apt.ts';
 import { TemplateBuildError } from './error.ts';
 import { makeInitrd } from './initrd.ts';
 import { extractKernel } from './kernel.ts';
+import { dropbearPrivateKey, parseOpensshEd25519 } from './openssh-key.ts';
 import { run } from './run.ts';
 import { sealBundle } from './seal.ts';
 

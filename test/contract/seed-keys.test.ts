@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { parseOpensshEd25519 } from '../../guest/openssh-key.ts';
+import { parseOpensshEd25519 } from '../../cli/template/openssh-key.ts';
 import { makeIdentity } from '../../node-daemon/seed/identity.ts';
 
 test('every key that is made can be read by the guest, and none is made twice', () => {
