@@ -1,6 +1,6 @@
 import { buffer } from 'node:stream/consumers';
 import fc from 'fast-check';
-import { type Headers, pack } from 'tar-stream';
+import { type Header, pack } from 'tar-stream';
 import { describe, expect, test } from 'vitest';
 import { readTar } from './seed-tar.ts';
 
@@ -66,7 +66,7 @@ describe('readTar', () => {
     );
   });
 
-  test.each<[string, Headers[], string]>([
+  test.each<[string, (Partial<Header> & { name: string })[], string]>([
     ['two files of one name', [{ name: 'a' }, { name: 'a' }], 'a is there twice'],
     ['a path', [{ name: '../a' }], 'it holds a file that is not named plainly'],
     ['a directory', [{ name: 'a', type: 'directory' }], 'it holds something that is not a plain file'],
