@@ -82,7 +82,10 @@ describe('readTar', () => {
     ],
   ])('refuses %s', async (_, entries, problem) => {
     const archive = pack();
-    for (const entry of entries) archive.entry(entry, entry.type === undefined ? '' : undefined);
+    for (const entry of entries) {
+      if (entry.type === undefined) archive.entry(entry, '');
+      else archive.entry(entry);
+    }
     archive.finalize();
     expect(contents(await buffer(archive))).toBe(problem);
   });
