@@ -303,10 +303,10 @@ esac
 echo "$now"
 `;
 
-/** Prints the end of the output. Argument: bytes. */
+/** Prints the end of the output after a line with the mark. Arguments: bytes, mark. */
 export const TAIL = `
 d=$HOME/.shoes-vz/setup
-bytes=$1
+bytes=$1 mark=$2
 i=0
 while [ "$i" -lt 5 ]; do
   set -- "$d"/out.*
@@ -316,5 +316,6 @@ while [ "$i" -lt 5 ]; do
   if [ -e "$newest" ]; then break; fi
   i=$((i + 1))
 done
+echo "$mark"
 cat "$@" 2>/dev/null | tail -c "$bytes"
 `;

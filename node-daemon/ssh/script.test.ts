@@ -128,12 +128,13 @@ describe('observeScript', () => {
     ['exited 0\n', { state: 'exited', exitCode: 0 }],
     ['exited 137\n', { state: 'exited', exitCode: 137 }],
     ['vanished\n', { state: 'vanished' }],
+    ['Welcome!\nexited 1\n', { state: 'exited', exitCode: 1 }],
   ])('%j', async (stdout, state) => {
     answer({ stdout });
     expect(await observeScript(session)).toEqual(state);
   });
 
-  test.each(['', 'exited\n', 'running x\n', 'exited 1', 'motd\nexited 1\n'])(
+  test.each(['', 'exited\n', 'running x\n', 'exited 1', 'exited 1\nmore\n', 'exited 1\n\n'])(
     '%j is no answer',
     async (stdout) => {
       answer({ stdout, code: 1 });
@@ -159,9 +160,27 @@ describe('killScript', () => {
 });
 
 describe('readOutputTail', () => {
+  /** Like the program in the guest, after a profile that prints something. */
+  const tailOf = (output: string): void => {
+    server.onCommand = ({ command, channel }) => {
+      const [, mark] = /'([^']+)'$/.exec(command) ?? [];
+      exit(channel, 0, `Welcome!\n${mark}\n${output}`);
+    };
+  };
+
   test('is cut at a character, whatever bytes arrive', async () => {
-    answer({ stdout: 'ab\u{1f600}c\u001b[0m\n' });
+    tailOf('ab\u{1f600}c\u001b[0m\n');
     expect(await readOutputTail(session, 6)).toBe('\u{1f600}c\n');
     expect(await readOutputTail(session, 5)).toBe('c\n');
+  });
+
+  test('is nothing where nothing was written, whatever a profile prints', async () => {
+    tailOf('');
+    expect(await readOutputTail(session)).toBe('');
+  });
+
+  test('is not guessed where the guest does not answer', async () => {
+    answer({ stdout: 'Welcome!\n', code: 1 });
+    await expect(readOutputTail(session)).rejects.toMatchObject({ name: 'ScriptError', kind: 'guest' });
   });
 });

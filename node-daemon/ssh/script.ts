@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import type { ExecResult } from './exec.ts';
 import { guestCommand } from './guest-command.ts';
 import { interpreterOf } from './interpreter.ts';
@@ -71,7 +72,7 @@ export async function startScript(
     signal,
     maxOutputBytes: ANSWER_BYTES,
   });
-  switch (result.stdout.trim()) {
+  switch (lastLine(result)) {
     case 'started':
       return 'started';
     case 'alreadyStarted':
@@ -123,13 +124,17 @@ export async function readOutputTail(
   options: CallOptions = {},
 ): Promise<string> {
   const bytes = maxBytes * TAIL_SURPLUS;
-  const { stdout } = await session.exec(guestCommand(TAIL, [String(bytes)]), {
+  const mark = `shoes-vz:${randomUUID()}\n`;
+  const result = await session.exec(guestCommand(TAIL, [String(bytes), mark.trimEnd()]), {
     timeoutMs: options.timeoutMs ?? CALL_TIMEOUT_MS,
     signal: options.signal,
-    maxOutputBytes: bytes,
+    maxOutputBytes: ANSWER_BYTES + bytes,
     encoding: 'latin1',
   });
-  return cutTail(Buffer.from(stdout, 'latin1'), maxBytes);
+  const [, ...output] = result.stdout.split(mark);
+  if (output.length === 0)
+    throw new ScriptError('guest', `the guest does not tell the setup script's output${detail(result)}`);
+  return cutTail(Buffer.from(output.join(mark), 'latin1'), maxBytes);
 }
 
 async function call(session: SshSession, command: string, options: CallOptions): Promise<ExecResult> {
@@ -138,12 +143,17 @@ async function call(session: SshSession, command: string, options: CallOptions):
 }
 
 function parseState(result: ExecResult): ScriptState {
-  const match = /^(absent|incomplete|vanished|running|exited)(?: (\d+))?\n$/.exec(result.stdout);
+  const match = /^(absent|incomplete|vanished|running|exited)(?: (\d+))?$/.exec(lastLine(result) ?? '');
   const [, state, number] = match ?? [];
   if (state === 'absent' || state === 'incomplete' || state === 'vanished') return { state };
   if (state === 'running' && number !== undefined) return { state, pid: Number(number) };
   if (state === 'exited' && number !== undefined) return { state, exitCode: Number(number) };
   throw new ScriptError('guest', `the guest does not tell the setup script's state${detail(result)}`);
+}
+
+/** The answer of a program in the guest; whatever is before it was printed by the user's own profile. */
+function lastLine({ stdout }: ExecResult): string | undefined {
+  return /(?:^|\n)([^\n]*)\n$/.exec(stdout)?.[1];
 }
 
 /** What the guest said of a failure, on one line. These programs never write what is in the script. */

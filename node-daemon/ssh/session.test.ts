@@ -1,4 +1,4 @@
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { afterEach, beforeEach, describe, expect, onTestFinished, test, vi } from 'vitest';
 import { generateSshKeyPair } from './key-pair.ts';
 import { openSession, type SshTarget } from './session.ts';
 import { exit, FakeSshServer } from './testing/fake-ssh-server.ts';
@@ -115,6 +115,25 @@ describe('openSession', () => {
     controller.abort(reason);
     await expect(late).rejects.toBe(reason);
   });
+});
+
+test('a peer that no longer answers is given up after a while, with what runs on it', async () => {
+  vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval'] });
+  onTestFinished(() => {
+    vi.useRealTimers();
+  });
+  const frozen = Promise.withResolvers<void>();
+  server.onCommand = () => {
+    server.freeze();
+    frozen.resolve();
+  };
+  const session = await open();
+  const command = session.exec('x', { ...RUN, timeoutMs: 600_000 });
+  command.catch(() => {});
+  await frozen.promise;
+  vi.advanceTimersByTime(60_000);
+  await session.closed;
+  await expect(command).rejects.toMatchObject({ kind: 'closed' });
 });
 
 describe('exec', () => {

@@ -90,6 +90,11 @@ describe('a setup script', () => {
     expect(kept).toBeLessThan(5_000_000);
   });
 
+  test('that is long', async () => {
+    await start(`${': nothing\n'.repeat(50_000)}exit 5`);
+    expect(await watchScript(session)).toEqual({ state: 'exited', exitCode: 5 });
+  });
+
   test('whose children live on', async () => {
     await start('sleep 1000 & echo parent');
     expect(await watchScript(session)).toEqual({ state: 'exited', exitCode: 0 });

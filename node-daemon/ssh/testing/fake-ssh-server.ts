@@ -58,6 +58,11 @@ export class FakeSshServer {
     return this.#sockets.size;
   }
 
+  /** Reads nothing more from anybody, as a guest that is paused. */
+  freeze(): void {
+    for (const socket of this.#sockets) socket.pause();
+  }
+
   dropAll(): void {
     for (const socket of this.#sockets) socket.destroy();
   }
