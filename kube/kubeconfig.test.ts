@@ -80,6 +80,20 @@ describe('a kubeconfig', () => {
     expect(loadClusterAccess({ env: { HOME: dir } }).context).toBe('x');
   });
 
+  test('is not needed in a Pod, whose service account serves', async () => {
+    await write('t0ken\n', 'token');
+    await write('team-a', 'namespace');
+    const env = { HOME: dir, KUBERNETES_SERVICE_HOST: 'fd00::1', KUBERNETES_SERVICE_PORT: '443' };
+    const access = loadClusterAccess({ env, serviceAccountDir: dir });
+    expect(access).toMatchObject({
+      server: 'https://[fd00::1]:443',
+      namespace: 'team-a',
+      ca: { file: join(dir, 'ca.crt') },
+      tokenFile: join(dir, 'token'),
+    });
+    expect(() => checkStaticCredentials(access, 0)).toThrow(`${join(dir, 'ca.crt')}, which does not exist`);
+  });
+
   test('keeps passwords out of the name of the server', async () => {
     const { server } = await load(withCluster({ server: 'https://admin:hunter2@api.example' }));
     expect(server).toBe('https://api.example');

@@ -49,6 +49,8 @@ export interface KubeconfigLocation {
   /** Default: current-context. */
   readonly context?: string | undefined;
   readonly env?: NodeJS.ProcessEnv | undefined;
+  /** Where a Pod finds its service account. Default: Kubernetes' standard path. */
+  readonly serviceAccountDir?: string | undefined;
 }
 
 const SERVICE_ACCOUNT = '/var/run/secrets/kubernetes.io/serviceaccount';
@@ -70,7 +72,7 @@ export function loadClusterAccess(location: KubeconfigLocation): ClusterAccess {
   const env = location.env ?? process.env;
   const files = kubeconfigFiles(location.path, env);
   if (files.length === 0) {
-    const inCluster = inClusterAccess(env);
+    const inCluster = inClusterAccess(env, location.serviceAccountDir ?? SERVICE_ACCOUNT);
     if (inCluster !== undefined) return inCluster;
     throw new KubeconfigError(
       'no kubeconfig found: give its path, set KUBECONFIG, or put one at ~/.kube/config',
@@ -97,13 +99,13 @@ function exists(path: string): boolean {
   }
 }
 
-function inClusterAccess(env: NodeJS.ProcessEnv): ClusterAccess | undefined {
+function inClusterAccess(env: NodeJS.ProcessEnv, dir: string): ClusterAccess | undefined {
   const host = env.KUBERNETES_SERVICE_HOST;
   const port = env.KUBERNETES_SERVICE_PORT;
-  if (!host || !port || !exists(`${SERVICE_ACCOUNT}/token`)) return undefined;
+  if (!host || !port || !exists(`${dir}/token`)) return undefined;
   let namespace: string | undefined;
   try {
-    namespace = readFileSync(`${SERVICE_ACCOUNT}/namespace`, 'utf8').trim();
+    namespace = readFileSync(`${dir}/namespace`, 'utf8').trim();
   } catch {
     namespace = undefined;
   }
@@ -112,14 +114,14 @@ function inClusterAccess(env: NodeJS.ProcessEnv): ClusterAccess | undefined {
     context: 'in-cluster',
     server: `https://${host.includes(':') ? `[${host}]` : host}:${port}`,
     namespace,
-    ca: { file: `${SERVICE_ACCOUNT}/ca.crt` },
+    ca: { file: `${dir}/ca.crt` },
     tlsServerName: undefined,
     insecureSkipTlsVerify: false,
     proxyUrl: undefined,
     clientCertificate: undefined,
     clientKey: undefined,
     token: undefined,
-    tokenFile: `${SERVICE_ACCOUNT}/token`,
+    tokenFile: `${dir}/token`,
     basic: undefined,
     impersonate: undefined,
     exec: undefined,
