@@ -1,7 +1,9 @@
-import { Agent, type Dispatcher, EnvHttpProxyAgent, ProxyAgent, Socks5ProxyAgent } from 'undici';
+import type { Dispatcher } from 'undici';
+import { answerError, type Headers, readBody, retryAfterSeconds } from './answer.ts';
 import { type Clock, sleep } from './clock.ts';
+import { createDispatcher } from './connections.ts';
 import { type Credential, Credentials, type TlsMaterial } from './credentials.ts';
-import { ApiError, ApiUnreachable, apiErrorFromStatus, KubeconfigError, unreachable } from './errors.ts';
+import { ApiError, ApiUnreachable, KubeconfigError, unreachable } from './errors.ts';
 import type { ClusterAccess } from './kubeconfig.ts';
 
 export interface TransportOptions {
@@ -35,11 +37,7 @@ export interface ApiStream {
 
 /** Requests in flight at once; more wait for a connection within their own timeout. */
 const MAX_CONNECTIONS = 64;
-/** An idle connection outlives the ten seconds between two renewals of a Lease. */
-const IDLE_CONNECTION_MS = 45_000;
-const CONNECT_TIMEOUT_MS = 5_000;
 const MAX_RETRIES = 8;
-const MAX_BODY_BYTES = 256 * 1024 * 1024;
 
 /**
  * HTTP to one API server: credentials, timeouts, retries, and answers mapped to {@link ApiError} and
@@ -276,8 +274,6 @@ export class Transport {
   }
 }
 
-type Headers = Record<string, string | string[] | undefined>;
-
 type Outcome = { readonly body: string } | Failure;
 
 interface Failure {
@@ -302,70 +298,6 @@ function retryDelayMs(request: ApiRequest, failure: Failure, retries: number): n
   return undefined;
 }
 
-function retryAfterSeconds(headers: Headers): number | undefined {
-  const value = Number(headers['retry-after']);
-  return Number.isFinite(value) && value >= 0 ? value : undefined;
-}
-
-function answerError(statusCode: number, body: string, retryAfter: number | undefined): ApiError {
-  try {
-    const parsed: unknown = JSON.parse(body);
-    if (typeof parsed === 'object' && parsed !== null && 'kind' in parsed && parsed.kind === 'Status') {
-      return apiErrorFromStatus(parsed, statusCode);
-    }
-  } catch {
-    // Not a Status: a proxy's or a load balancer's page.
-  }
-  const text = body.replaceAll(/\s+/g, ' ').trim().slice(0, 200);
-  return new ApiError(
-    statusCode,
-    statusCode === 429 ? 'TooManyRequests' : '',
-    text === '' ? `HTTP ${statusCode}` : `HTTP ${statusCode}: ${text}`,
-    retryAfter === undefined ? undefined : { retryAfterSeconds: retryAfter },
-  );
-}
-
-async function readBody(body: Dispatcher.ResponseData['body']): Promise<string> {
-  const chunks: Uint8Array[] = [];
-  let size = 0;
-  for await (const chunk of body as AsyncIterable<Uint8Array>) {
-    size += chunk.length;
-    if (size > MAX_BODY_BYTES) throw new Error(`an answer of more than ${MAX_BODY_BYTES} bytes`);
-    chunks.push(chunk);
-  }
-  return Buffer.concat(chunks).toString('utf8');
-}
-
-function createDispatcher(
-  access: ClusterAccess,
-  tls: TlsMaterial,
-  connections: number | undefined,
-): Dispatcher {
-  const requestTls = {
-    ...(tls.ca !== undefined && { ca: tls.ca }),
-    ...(tls.certificate !== undefined && { cert: tls.certificate }),
-    ...(tls.key !== undefined && { key: tls.key }),
-    ...(access.tlsServerName !== undefined && { servername: access.tlsServerName }),
-    ...(access.insecureSkipTlsVerify && { rejectUnauthorized: false }),
-  };
-  const socket = { keepAlive: true, keepAliveInitialDelay: 15_000, timeout: CONNECT_TIMEOUT_MS };
-  const pool = {
-    allowH2: false,
-    pipelining: 1,
-    keepAliveTimeout: IDLE_CONNECTION_MS,
-    keepAliveMaxTimeout: IDLE_CONNECTION_MS,
-    ...(connections !== undefined && { connections }),
-  };
-  if (access.proxyUrl?.startsWith('socks')) {
-    return new Socks5ProxyAgent(access.proxyUrl, { ...pool, requestTls });
-  }
-  if (access.proxyUrl !== undefined) return new ProxyAgent({ ...pool, uri: access.proxyUrl, requestTls });
-  if (isLoopback(new URL(access.server).hostname) || !hasProxyEnvironment()) {
-    return new Agent({ ...pool, connect: { ...requestTls, ...socket } });
-  }
-  return new EnvHttpProxyAgent({ ...pool, requestTls, connect: { ...requestTls, ...socket } });
-}
-
 /** Rejects as soon as `signal` is aborted; what was waited for goes on by itself and is bounded by itself. */
 async function unlessAborted<R>(signal: AbortSignal, work: Promise<R>): Promise<R> {
   const aborted = Promise.withResolvers<never>();
@@ -378,15 +310,4 @@ async function unlessAborted<R>(signal: AbortSignal, work: Promise<R>): Promise<
   } finally {
     signal.removeEventListener('abort', abort);
   }
-}
-
-function hasProxyEnvironment(): boolean {
-  return ['HTTPS_PROXY', 'https_proxy', 'HTTP_PROXY', 'http_proxy'].some(
-    (name) => (process.env[name] ?? '') !== '',
-  );
-}
-
-/** As for kubectl, a proxy from the environment is never used for this machine itself. */
-function isLoopback(hostname: string): boolean {
-  return hostname === 'localhost' || hostname === '[::1]' || /^127(\.\d+){3}$/.test(hostname);
 }
