@@ -17,6 +17,7 @@ import { makeQemuMachine, type QemuMachine } from './vm-qemu-machine.ts';
 const TEMPLATE = join(inject('templatesDir'), 'debian');
 const BOOT = { timeoutMs: 180_000 };
 const LOGIN = { timeoutMs: 60_000 };
+const POLL = { timeout: 60_000 };
 const SECRET = 'registration-5e7f3a-token';
 const PLANTED = 'PLANTED_9c1d4b_TEXT';
 
@@ -75,7 +76,7 @@ describe('a setup script', () => {
 
   test('that never ends', async () => {
     await start('echo here; while :; do sleep 1; done');
-    await expect.poll(() => readOutputTail(session)).toBe('here\n');
+    await expect.poll(() => readOutputTail(session), POLL).toBe('here\n');
     expect(await observeScript(session)).toMatchObject({ state: 'running' });
     expect(await killScript(session)).toEqual({ state: 'exited', exitCode: 143 });
   });
@@ -107,11 +108,11 @@ describe('a setup script', () => {
     expect(await watchScript(session)).toEqual({ state: 'exited', exitCode: 137 });
     await inGuest('rm -rf "$HOME/.shoes-vz"');
     await start('echo $$ > pid; sleep 1000');
-    await expect.poll(() => observeScript(session)).toMatchObject({ state: 'running' });
+    await expect.poll(() => observeScript(session), POLL).toMatchObject({ state: 'running' });
     await inGuest(
       'read -r keeper rest < .shoes-vz/setup/claim; read -r pid rest < .shoes-vz/setup/pid; kill -KILL $keeper -$pid',
     );
-    await expect.poll(() => observeScript(session)).toEqual({ state: 'vanished' });
+    await expect.poll(() => observeScript(session), POLL).toEqual({ state: 'vanished' });
   });
 
   test('that is the job, and outlives its SSH session', async () => {
@@ -150,7 +151,7 @@ describe('a setup script', () => {
     // What is planted shows that the searches find what is there.
     await inGuest(`${PLANTED}=1 sleep 1000 </dev/null >/dev/null 2>&1 & echo ${PLANTED} > planted`);
     await start(`: ${SECRET}\nwhile [ ! -e never ]; do sleep 0.2; done`);
-    await expect.poll(() => observeScript(session)).toMatchObject({ state: 'running' });
+    await expect.poll(() => observeScript(session), POLL).toMatchObject({ state: 'running' });
     const processes = (text: string): Promise<string> =>
       inGuest(`sudo grep -la "${unlike(text)}" /proc/[0-9]*/cmdline /proc/[0-9]*/environ 2>/dev/null`);
     expect(await processes(PLANTED)).toMatch(/environ/);

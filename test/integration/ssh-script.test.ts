@@ -19,6 +19,7 @@ import { unpackSshPackages } from './ssh-packages.ts';
 import { OWN, otherUserlands } from './ssh-userlands.ts';
 
 const TIMEOUT_MS = 30_000;
+const POLL = { timeout: TIMEOUT_MS };
 const unpacked = await unpackSshPackages();
 const others = unpacked.root === undefined ? [] : otherUserlands(unpacked.root);
 
@@ -74,7 +75,7 @@ function suite(userland: Userland): void {
     test('is seen while it runs, by its pid', async () => {
       await start('echo $$ > pid; while [ ! -e go ]; do sleep 0.1; done');
       await written('pid');
-      await expect.poll(() => inHome('pid')).toMatch(/\n/);
+      await expect.poll(() => inHome('pid'), POLL).toMatch(/\n/);
       expect(await observeScript(session)).toEqual({ state: 'running', pid: Number(await inHome('pid')) });
       await writeFile(join(sshd.home, 'go'), '');
       expect(await watchScript(session)).toEqual({ state: 'exited', exitCode: 0 });
@@ -172,9 +173,9 @@ function suite(userland: Userland): void {
 
     test('an upload that is cut off runs nothing, says so, and can be made again', async () => {
       await interruptedUpload(sshd, 'echo half >> runs; echo ran >> runs');
-      await expect.poll(() => observeScript(session)).toEqual({ state: 'incomplete' });
-      await expect.poll(() => readdir(setup())).toEqual([]);
-      await expect.poll(uploads).toEqual([]);
+      await expect.poll(() => observeScript(session), POLL).toEqual({ state: 'incomplete' });
+      await expect.poll(() => readdir(setup()), POLL).toEqual([]);
+      await expect.poll(uploads, POLL).toEqual([]);
       expect(existsSync(join(sshd.home, 'runs'))).toBe(false);
       expect(await watchScript(session)).toEqual({ state: 'incomplete' });
       expect(await start('echo ran >> runs')).toBe('started');
@@ -204,7 +205,7 @@ function suite(userland: Userland): void {
       expect(await watchScript(session)).toEqual({ state: 'exited', exitCode: 0 });
       expect(await readOutputTail(session)).toBe('parent\n');
       await writeFile(join(sshd.home, 'go'), '');
-      await expect.poll(() => readOutputTail(session)).toBe('parent\nchild\n');
+      await expect.poll(() => readOutputTail(session), POLL).toBe('parent\nchild\n');
       await rm(join(sshd.home, 'go'));
     });
   });
@@ -227,10 +228,10 @@ function suite(userland: Userland): void {
     test('can be brought about, with that of its children', async () => {
       await start('sleep 1000 & echo $! > child; wait');
       await written('child');
-      await expect.poll(() => inHome('child')).toMatch(/\n/);
+      await expect.poll(() => inHome('child'), POLL).toMatch(/\n/);
       expect(await killScript(session)).toEqual({ state: 'exited', exitCode: 143 });
       const child = Number(await inHome('child'));
-      await expect.poll(() => isRunning(child)).toBe(false);
+      await expect.poll(() => isRunning(child), POLL).toBe(false);
       await rm(join(sshd.home, 'child'));
     });
 

@@ -35,7 +35,7 @@ export class FakeSshServer {
   readonly #sockets = new Set<Socket>();
   readonly #waiting = new Set<() => void>();
   readonly #ssh: InstanceType<typeof ssh2.Server>;
-  readonly #tcp = createServer((socket) => this.#receive(socket));
+  readonly #tcp = createServer({ noDelay: true }, (socket) => this.#receive(socket));
 
   constructor(hostKey: SshKeyPair = generateSshKeyPair()) {
     this.hostKey = hostKey;
