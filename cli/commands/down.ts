@@ -9,6 +9,7 @@ import { CliError } from '../failure.ts';
 import { fileLogger } from '../logging.ts';
 import { dataDirOption, hostNameOption, hostRootOption, integer, option } from '../options.ts';
 import { startSystem } from '../system.ts';
+import { recallUp } from '../up-file.ts';
 import { VERSION } from '../version.ts';
 
 interface Options {
@@ -18,26 +19,34 @@ interface Options {
   readonly timeout: number;
 }
 
+type Resolved = Options & { readonly hostRoot: string };
+
 export const downCommand = (): Command =>
   new Command('down')
     .description(
       'Deletes all Runners of an up on this machine, waits until their VMs are gone, and stops it. Templates and data stay.',
     )
     .addOption(dataDirOption())
-    .addOption(hostRootOption(undefined).default(undefined, '<data-dir>/host'))
-    .addOption(hostNameOption())
+    .addOption(hostRootOption(undefined).default(undefined, 'the one of the last up'))
+    .addOption(hostNameOption().default(undefined, 'the one of the last up'))
     .addOption(option('--timeout <seconds>', 'how long to wait').argParser(integer(1, 86_400)).default(300))
     .action(run);
 
 const say = (line: string): void => void process.stdout.write(`${line}\n`);
 
-async function run(options: Options): Promise<void> {
-  const layout = layoutOf(options.dataDir);
+async function run(given: Options): Promise<void> {
+  const layout = layoutOf(given.dataDir);
   if (!existsSync(layout.kubeconfig)) {
     throw new CliError(
-      `--data-dir: there is no system in ${options.dataDir}; was another directory used for up?`,
+      `--data-dir: there is no system in ${given.dataDir}; was another directory used for up?`,
     );
   }
+  const last = await recallUp(given.dataDir);
+  const options = {
+    ...given,
+    hostRoot: given.hostRoot ?? last?.hostRoot ?? join(given.dataDir, 'host'),
+    hostName: given.hostName ?? last?.hostName,
+  };
   const lock = await tryLock(layout.lock);
   if ('release' in lock) {
     lock.release();
@@ -49,13 +58,13 @@ async function run(options: Options): Promise<void> {
 }
 
 /** An up is running: its own daemon purges, then it is asked to stop. */
-async function downRunning(options: Options, pid: number | undefined): Promise<void> {
+async function downRunning(options: Resolved, pid: number | undefined): Promise<void> {
   const layout = layoutOf(options.dataDir);
   const client = loadKubeClient({ kubeconfigPath: layout.kubeconfig, userAgent: `shoes-vz/${VERSION}` });
   try {
     await burnAll({
       client,
-      hostRoot: hostRootOf(options),
+      hostRoot: options.hostRoot,
       timeoutMs: options.timeout * 1000,
       progress: say,
     });
@@ -69,8 +78,8 @@ async function downRunning(options: Options, pid: number | undefined): Promise<v
 }
 
 /** VMs may have been left running: the system is started once more to purge them. */
-async function downStopped(options: Options): Promise<void> {
-  const hostRoot = hostRootOf(options);
+async function downStopped(options: Resolved): Promise<void> {
+  const { hostRoot } = options;
   const system = await startSystem({
     dataDir: options.dataDir,
     hostRoot,
@@ -88,5 +97,3 @@ async function downStopped(options: Options): Promise<void> {
     await system.stop();
   }
 }
-
-const hostRootOf = (options: Options): string => options.hostRoot ?? join(options.dataDir, 'host');

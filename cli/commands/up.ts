@@ -16,6 +16,7 @@ import {
   placementOption,
 } from '../options.ts';
 import { startSystem } from '../system.ts';
+import { recallUp, rememberUp } from '../up-file.ts';
 
 interface Options {
   readonly dataDir: string;
@@ -37,7 +38,7 @@ export const upCommand = (): Command =>
       'Runs a whole system on this machine: API server, etcd, controller and node daemon. Ctrl-C stops it; VMs run on and the next up adopts them.',
     )
     .addOption(dataDirOption())
-    .addOption(hostRootOption(undefined).default(undefined, '<data-dir>/host'))
+    .addOption(hostRootOption(undefined).default(undefined, 'the one of the last up, else <data-dir>/host'))
     .addOption(hostNameOption())
     .addOption(
       option('--api-port <port>', 'port of the API server')
@@ -63,13 +64,17 @@ export const upCommand = (): Command =>
 const say = (line: string): void => void process.stdout.write(`${line}\n`);
 
 async function run(options: Options): Promise<void> {
+  // VMs that the last up left running belong to its host: another name would not be theirs.
+  const last = await recallUp(options.dataDir);
   const logFile = join(options.dataDir, 'logs', 'shoes-vz.log');
   const system = await startSystem({
     ...options,
-    hostRoot: options.hostRoot ?? join(options.dataDir, 'host'),
+    hostRoot: options.hostRoot ?? last?.hostRoot ?? join(options.dataDir, 'host'),
+    hostName: options.hostName ?? last?.hostName,
     log: fileLogger(options.logLevel, logFile),
     progress: say,
   });
+  await rememberUp(options.dataDir, { hostRoot: system.daemon.hostRoot, hostName: system.daemon.hostName });
   try {
     say(`API server   ${system.controlPlane.server}`);
     say(`host         ${system.daemon.hostName}, templates in ${join(system.daemon.hostRoot, 'templates')}`);

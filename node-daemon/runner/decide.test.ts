@@ -228,6 +228,21 @@ describe('a VM that runs', () => {
     ]);
   });
 
+  test('whose agent sees no Actions runner says nothing of it until there is one', () => {
+    const status = gated({ phase: 'Running' });
+    const runnerNow = { is: 'bound', runner: runner({ spec: { setupScript: undefined }, status }) } as const;
+    const ready = bundle({ ...sshReady, readyAt: NOW, readyReason: 'NoScript' });
+    const seen = (state: 'NoRunner' | 'Idle') =>
+      facts({
+        runner: runnerNow,
+        bundle: ready,
+        vm: 'present',
+        session: { guest: { state, ip: '10.0.2.15' } },
+      });
+    expect(decide(seen('NoRunner')).status?.guest).toBeUndefined();
+    expect(decide(seen('Idle')).status?.guest).toEqual({ state: 'Idle' });
+  });
+
   test('that ends by itself is an error', () => {
     expect(decide(facts({ bundle: bundle(), vm: 'absent' })).actions).toMatchObject([
       { do: 'recordOutcome', outcome: { reason: 'VmExited' } },

@@ -75,7 +75,9 @@ function reached(facts: RunnerFacts, runner: Stored<Runner>): Partial<RunnerStat
     const { host, port, user } = endpoint;
     fields.ssh = { host, port, user, hostKey: bundle.hostKey };
   }
-  if (session.guest !== undefined && bundle.sshReadyAt !== undefined) {
+  // That there is no Actions runner is what everyone expects, and not worth a write of its own.
+  const tellsOfRunner = session.guest?.state !== 'NoRunner' || runner.status?.guest !== undefined;
+  if (session.guest !== undefined && tellsOfRunner && bundle.sshReadyAt !== undefined) {
     fields.guest = { state: session.guest.state };
   }
   return fields;
