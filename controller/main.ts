@@ -7,14 +7,14 @@ import type { KubeClient } from '../kube/client.ts';
 import { type Clock, systemClock } from '../kube/clock.ts';
 import { ApiError } from '../kube/errors.ts';
 import { EVENTS, EventRecorder } from '../kube/events.ts';
+import { type HttpEndpoint, serveHttp } from '../kube/http-endpoint.ts';
 import type { InformerProblem } from '../kube/informer.ts';
 import { LEASES } from '../kube/lease.ts';
+import type { Logger } from '../kube/log.ts';
 import { ControllerError } from './error.ts';
 import type { Events } from './events.ts';
 import { HostController } from './host/controller.ts';
-import { type HttpEndpoint, serveHttp } from './http.ts';
 import { allHosts, allInformers, createInformers, type Informers } from './informers.ts';
-import type { Logger } from './log.ts';
 import { ControllerMetrics } from './metrics.ts';
 import { asControllerError, preflight } from './preflight.ts';
 import { ProblemLog } from './problems.ts';
@@ -56,7 +56,7 @@ export interface RunningController {
 const HOST_GRACE_MS = 40_000;
 const EVENTS_DEADLINE_MS = 2_000;
 
-/** Runs the controller until it is stopped. Throws ControllerError where it cannot listen on its port. */
+/** Runs the controller until it is stopped. Throws HttpEndpointError where it cannot listen on its port. */
 export async function runController(options: ControllerOptions): Promise<RunningController> {
   const controller = new Controller(options);
   const http = options.http === undefined ? undefined : await controller.serve(options.http);

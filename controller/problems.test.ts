@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { ApiError, ApiUnreachable } from '../kube/errors.ts';
+import type { Logger } from '../kube/log.ts';
 import { ManualClock } from '../kube/testing/manual-clock.ts';
-import type { Logger } from './log.ts';
 import { logFailedWrite, ProblemLog } from './problems.ts';
 
 class Lines implements Logger {

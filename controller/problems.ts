@@ -1,7 +1,7 @@
 import type { Clock, Timer } from '../kube/clock.ts';
 import { ApiError, ApiUnreachable, isConflict, isNotFound } from '../kube/errors.ts';
 import type { InformerProblem } from '../kube/informer.ts';
-import type { Logger } from './log.ts';
+import type { Logger } from '../kube/log.ts';
 
 /** How often it is looked whether all is well again. */
 const LOOK_EVERY_MS = 5_000;

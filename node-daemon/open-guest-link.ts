@@ -1,8 +1,8 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import type { Logger } from '../kube/log.ts';
 import { type GuestLink, startGuestLink } from './guest-link/server.ts';
 import { replaceFile } from './host/durable-file.ts';
-import type { Logger } from './log.ts';
 
 /** Guests reach the host under its loopback address: QEMU's user network shows it to them as 10.0.2.2. */
 const ADDRESS = '127.0.0.1';

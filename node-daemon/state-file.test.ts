@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import type { Runner } from '../crds/runner.ts';
 import { systemClock } from '../kube/clock.ts';
-import type { Logger } from './log.ts';
+import type { Logger } from '../kube/log.ts';
 import { runnerState, StateFile } from './state-file.ts';
 
 let dir: string;
@@ -13,7 +13,7 @@ beforeEach(async () => {
 });
 afterEach(() => rm(dir, { recursive: true }));
 
-const quiet: Logger = { debug() {}, info() {}, warn() {}, error() {}, child: () => quiet };
+const quiet: Logger = { debug() {}, info() {}, warn() {}, error() {} };
 
 function runner(uid: string, status: Runner['status']): Runner {
   const metadata = { name: `r-${uid}`, namespace: 'ci', uid };

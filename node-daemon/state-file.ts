@@ -2,7 +2,7 @@ import { mkdir, open, rename, rm } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import type { Runner } from '../crds/runner.ts';
 import type { Clock, Timer } from '../kube/clock.ts';
-import type { Logger } from './log.ts';
+import type { Logger } from '../kube/log.ts';
 
 /** `runner-state.json`: what tools on the host read instead of the API server (seed 001). */
 export interface RunnerState {

@@ -1,7 +1,7 @@
 import type { Clock } from '../../kube/clock.ts';
 import type { Lease } from '../../kube/lease.ts';
+import type { Logger } from '../../kube/log.ts';
 import { type QueueResult, WorkQueue } from '../../kube/queue.ts';
-import type { Logger } from '../log.ts';
 
 export interface HeartbeatsOptions {
   /** A quorum read of a host's Lease. */

@@ -1,9 +1,9 @@
 import type { Runner } from '../../crds/runner.ts';
 import type { Clock, Timer } from '../../kube/clock.ts';
+import type { Logger } from '../../kube/log.ts';
 import type { Stored } from '../../kube/object.ts';
 import { WorkQueue } from '../../kube/queue.ts';
 import type { Resources } from '../../kube/resources.ts';
-import type { Logger } from '../log.ts';
 import { logFailedWrite } from '../problems.ts';
 import { type BindOutcome, bind, inspect } from './act.ts';
 import type { Binder, Match } from './binder.ts';

@@ -1,13 +1,13 @@
 import { HOST_KINDS, type Host } from '../../crds/host.ts';
 import type { Template } from '../../crds/template.ts';
 import type { Clock } from '../../kube/clock.ts';
+import type { Logger } from '../../kube/log.ts';
 import { jsonEqual } from '../../kube/merge-patch.ts';
 import type { Stored } from '../../kube/object.ts';
 import { type QueueResult, WorkQueue } from '../../kube/queue.ts';
 import type { Resources } from '../../kube/resources.ts';
 import { writeStatus } from '../../kube/status.ts';
 import { allHosts, type Informers } from '../informers.ts';
-import type { Logger } from '../log.ts';
 import { logFailedWrite } from '../problems.ts';
 import { decideTemplate } from './decide.ts';
 

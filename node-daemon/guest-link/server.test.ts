@@ -4,7 +4,7 @@ import { connect } from 'node:net';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import type { GuestReport } from '../../guest/protocol.ts';
 import { type Clock, systemClock } from '../../kube/clock.ts';
-import type { Logger } from '../log.ts';
+import type { Logger } from '../../kube/log.ts';
 import { type GuestLink, startGuestLink } from './server.ts';
 
 const A = { token: 'aa'.repeat(32), mac: '52:54:00:00:00:0a', uid: 'uid-a', attempt: 1 };
@@ -28,7 +28,6 @@ const log: Logger = {
   info: () => {},
   warn: (fields, message) => logged.push(`${message} ${JSON.stringify(fields)}`),
   error: (fields, message) => logged.push(`${message} ${JSON.stringify(fields)}`),
-  child: () => log,
 };
 
 beforeEach(async () => {

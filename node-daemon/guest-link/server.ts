@@ -3,7 +3,7 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import type { AddressInfo } from 'node:net';
 import type { GuestReport } from '../../guest/protocol.ts';
 import { type Clock, systemClock } from '../../kube/clock.ts';
-import type { Logger } from '../log.ts';
+import type { Logger } from '../../kube/log.ts';
 import { GuestLinkError } from './errors.ts';
 import { type ExpectedGuest, type GuestRef, GuestRegister } from './register.ts';
 

@@ -1,9 +1,9 @@
 import { expect, test } from 'vitest';
 import { ApiError } from '../../kube/errors.ts';
 import type { Lease, LeaseHolder } from '../../kube/lease.ts';
+import type { Logger } from '../../kube/log.ts';
 import type { ObjectRef, Stored } from '../../kube/object.ts';
 import { ManualClock, settle } from '../../kube/testing/manual-clock.ts';
-import type { Logger } from '../log.ts';
 import { claimName, HostNameTakenError } from './claim-name.ts';
 
 /** The one Lease of an API server, fenced as there. */
@@ -47,7 +47,7 @@ class LeaseStore {
 
 function claim(leases: LeaseStore, clock: ManualClock, signal?: AbortSignal) {
   const line = () => undefined;
-  const log: Logger = { debug: line, info: line, warn: line, error: line, child: () => log };
+  const log: Logger = { debug: line, info: line, warn: line, error: line };
   const outcome: { holder?: LeaseHolder; error?: unknown } = {};
   const claimed = claimName({ leases, name: 'h', machineId: 'me', clock, log, signal, changed: line }).then(
     (holder) => {

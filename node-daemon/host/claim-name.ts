@@ -3,9 +3,9 @@ import { SYSTEM_NAMESPACE } from '../../crds/meta.ts';
 import { type Clock, sleep } from '../../kube/clock.ts';
 import { isNotFound } from '../../kube/errors.ts';
 import { type Lease, LeaseHolder, type LeaseLoss } from '../../kube/lease.ts';
+import type { Logger } from '../../kube/log.ts';
 import type { Stored } from '../../kube/object.ts';
 import type { Resources } from '../../kube/resources.ts';
-import type { Logger } from '../log.ts';
 
 /** How often a Lease that may be a dead machine's is looked at. */
 const LOOK_EVERY_MS = 2_000;

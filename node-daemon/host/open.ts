@@ -5,7 +5,7 @@ import { HOST_RESOURCES } from '../../crds/resources.ts';
 import type { KubeClient } from '../../kube/client.ts';
 import { type Clock, systemClock } from '../../kube/clock.ts';
 import { LEASES, type LeaseHolder } from '../../kube/lease.ts';
-import type { Logger } from '../log.ts';
+import type { Logger } from '../../kube/log.ts';
 import { templatesDir } from '../vm/bundle.ts';
 import { openDigestCache } from '../vm/digest-cache.ts';
 import type { VmDriver } from '../vm/driver.ts';

@@ -1,6 +1,6 @@
 import { afterEach, expect, test } from 'vitest';
+import type { Logger } from '../../kube/log.ts';
 import { ManualClock, settle } from '../../kube/testing/manual-clock.ts';
-import type { Logger } from '../log.ts';
 import type { Capabilities } from '../vm/driver.ts';
 import { Prober } from './prober.ts';
 
@@ -16,7 +16,7 @@ afterEach(() => {
 function proberOf(clock: ManualClock) {
   const lines: string[] = [];
   const line = (_: object, message: string) => void lines.push(message);
-  const log: Logger = { debug: line, info: line, warn: line, error: line, child: () => log };
+  const log: Logger = { debug: line, info: line, warn: line, error: line };
   const tries: PromiseWithResolvers<Capabilities>[] = [];
   const driver = {
     name: 'qemu' as const,

@@ -1,6 +1,6 @@
 import { backoffMs } from '../../kube/backoff.ts';
 import type { Clock, Timer } from '../../kube/clock.ts';
-import type { Logger } from '../log.ts';
+import type { Logger } from '../../kube/log.ts';
 import type { VmDriver } from '../vm/driver.ts';
 import type { Probe } from './decide.ts';
 

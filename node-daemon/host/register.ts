@@ -4,9 +4,9 @@ import { HOST_RESOURCES } from '../../crds/resources.ts';
 import type { KubeClient } from '../../kube/client.ts';
 import { isAlreadyExists } from '../../kube/errors.ts';
 import { Informer } from '../../kube/informer.ts';
+import type { Logger } from '../../kube/log.ts';
 import type { Stored } from '../../kube/object.ts';
 import type { Resources } from '../../kube/resources.ts';
-import type { Logger } from '../log.ts';
 import { type HostNameTakenError, takenByObject } from './claim-name.ts';
 import { decideRegistration, type HostState, hostState, type RegistrationStep } from './registration.ts';
 

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
+import type { Logger } from '../../kube/log.ts';
 import { ManualClock } from '../../kube/testing/manual-clock.ts';
-import type { Logger } from '../log.ts';
 import type { VolumeRoom } from './machine.ts';
 import { RoomWatch } from './room-watch.ts';
 
@@ -9,7 +9,7 @@ const GIB = 2 ** 30;
 function watchOf(clock: ManualClock, free: () => number | Error) {
   const lines: string[] = [];
   const line = (_: object, message: string) => void lines.push(message);
-  const log: Logger = { debug: line, info: line, warn: line, error: line, child: () => log };
+  const log: Logger = { debug: line, info: line, warn: line, error: line };
   let changes = 0;
   const read = async (): Promise<VolumeRoom> => {
     const freeBytes = free();

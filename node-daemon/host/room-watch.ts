@@ -1,5 +1,5 @@
 import type { Clock, Timer } from '../../kube/clock.ts';
-import type { Logger } from '../log.ts';
+import type { Logger } from '../../kube/log.ts';
 import { type DiskRoom, judgeRoom } from './disk-room.ts';
 import { readVolume, type VolumeRoom } from './machine.ts';
 

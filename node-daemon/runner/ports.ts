@@ -1,9 +1,9 @@
 import type { Runner } from '../../crds/runner.ts';
 import type { Template } from '../../crds/template.ts';
 import type { Clock } from '../../kube/clock.ts';
+import type { Logger } from '../../kube/log.ts';
 import type { ObjectRef, Stored } from '../../kube/object.ts';
 import type { GuestLink } from '../guest-link/server.ts';
-import type { Logger } from '../log.ts';
 import type { VmBackend } from '../vm/backend.ts';
 import type { TemplateBundle } from '../vm/template.ts';
 

@@ -1,5 +1,4 @@
 import { setTimeout as delay } from 'node:timers/promises';
-import type { Logger } from '../../controller/log.ts';
 import { type ControllerOptions, type RunningController, runController } from '../../controller/main.ts';
 import type { Host } from '../../crds/host.ts';
 import { SYSTEM_NAMESPACE } from '../../crds/meta.ts';
@@ -10,6 +9,7 @@ import type { Template } from '../../crds/template.ts';
 import type { KubeClient } from '../../kube/client.ts';
 import { Informer } from '../../kube/informer.ts';
 import { LEASES, type Lease } from '../../kube/lease.ts';
+import type { Logger } from '../../kube/log.ts';
 import type { Stored } from '../../kube/object.ts';
 import { linuxHost } from '../builders/host.ts';
 import { type Overrides, withOverrides } from '../builders/overrides.ts';

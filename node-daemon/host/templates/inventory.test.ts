@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { type Clock, systemClock } from '../../../kube/clock.ts';
-import type { Logger } from '../../log.ts';
+import type { Logger } from '../../../kube/log.ts';
 import { openDigestCache } from '../../vm/digest-cache.ts';
 import {
   bundleDigest,
@@ -78,7 +78,7 @@ interface Opened {
 async function openInventory(clock: Clock = later): Promise<Opened> {
   const lines: string[] = [];
   const line = (_: object, message: string) => void lines.push(message);
-  const log: Logger = { debug: line, info: line, warn: line, error: line, child: () => log };
+  const log: Logger = { debug: line, info: line, warn: line, error: line };
   const reader = await watchedReader();
   const inventory = new TemplateInventory({ dir, reader, clock, log });
   open.push(inventory);

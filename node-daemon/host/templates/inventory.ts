@@ -2,7 +2,7 @@ import { readdir } from 'node:fs/promises';
 import { join, relative, sep } from 'node:path';
 import { type FSWatcher, watch } from 'chokidar';
 import type { Clock, Timer } from '../../../kube/clock.ts';
-import type { Logger } from '../../log.ts';
+import type { Logger } from '../../../kube/log.ts';
 import type { TemplateBundle, TemplateMetadata } from '../../vm/template.ts';
 import { BundleWatch } from './bundle-watch.ts';
 import { judgeBundle, type TemplateReader } from './judge.ts';

@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { type HttpEndpoint, serveHttp } from './http.ts';
+import { type HttpEndpoint, serveHttp } from './http-endpoint.ts';
 
 let problem: string | undefined;
 let failing = false;

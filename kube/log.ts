@@ -1,4 +1,4 @@
-/** The part of pino's logger that the controller uses, so that tests need no pino. */
+/** The part of pino's logger that is used here, so that tests need no pino. */
 export interface Logger {
   debug(fields: object, message: string): void;
   info(fields: object, message: string): void;
