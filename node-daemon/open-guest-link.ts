@@ -1,8 +1,8 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Logger } from '../kube/log.ts';
+import { replaceFile } from './durable-file.ts';
 import { type GuestLink, startGuestLink } from './guest-link/server.ts';
-import { replaceFile } from './host/durable-file.ts';
 
 /** Guests reach the host under its loopback address: QEMU's user network shows it to them as 10.0.2.2. */
 const ADDRESS = '127.0.0.1';
@@ -26,6 +26,6 @@ export async function openGuestLink(options: {
     log.warn({ port: last }, 'the port that running guests report to is taken; they are asked instead');
   }
   const fresh = await startGuestLink({ host: ADDRESS, port: 0, log });
-  await replaceFile(file, `${fresh.port}\n`);
+  await replaceFile(file, `${fresh.port}\n`, 0o644);
   return fresh;
 }

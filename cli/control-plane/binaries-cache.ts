@@ -4,7 +4,8 @@ import { chmod, mkdir, readdir, readFile, rename, rm, stat } from 'node:fs/promi
 import { homedir } from 'node:os';
 import { basename, dirname, join } from 'node:path';
 import { z } from 'zod';
-import { syncDirectory, temporaryName, writeFileAtomic } from './files.ts';
+import { syncDirectory, temporaryName } from '../../node-daemon/durable-file.ts';
+import { writeFileAtomic } from './files.ts';
 import { goPlatform, KUBERNETES_VERSION, PROGRAMS, type Program } from './version.ts';
 
 const Manifest = z.object({

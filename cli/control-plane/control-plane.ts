@@ -1,5 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { resolve } from 'node:path';
+import type { FileLock } from '../../node-daemon/file-lock.ts';
 import { availablePort, defaultBindAddress, servedNames, serverUrl } from './address.ts';
 import { type ControlPlaneBinaries, controlPlaneBinaries } from './binaries.ts';
 import { ControlPlaneError } from './error.ts';
@@ -8,7 +9,7 @@ import { writeFileAtomic } from './files.ts';
 import { AUDIT_POLICY } from './flags.ts';
 import { writeKubeconfig } from './kubeconfig.ts';
 import { type Layout, layoutOf, makeDirectories } from './layout.ts';
-import { type Lock, tryLock } from './lock.ts';
+import { tryLock } from './lock.ts';
 import { ensurePki } from './pki.ts';
 import { reapRecorded } from './process-record.ts';
 import { type Programs, startPrograms, stopPrograms } from './programs.ts';
@@ -78,7 +79,7 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
   }
 }
 
-async function lockDataDirectory(layout: Layout): Promise<Lock> {
+async function lockDataDirectory(layout: Layout): Promise<FileLock> {
   const lock = await tryLock(layout.lock);
   if ('release' in lock) return lock;
   const holder = lock.heldBy === undefined ? 'another process' : `process ${lock.heldBy}`;
@@ -130,7 +131,7 @@ async function choosePort(layout: Layout, bindAddress: string, wanted: number | 
 
 function handle(parts: {
   readonly layout: Layout;
-  readonly lock: Lock;
+  readonly lock: FileLock;
   readonly programs: Programs;
   readonly binaries: ControlPlaneBinaries;
   readonly server: string;

@@ -1,30 +1,13 @@
 import { readFile } from 'node:fs/promises';
-import { DatabaseSync } from 'node:sqlite';
+import { type FileLock, tryFileLock } from '../../node-daemon/file-lock.ts';
 import { writeFileAtomic } from './files.ts';
 
-/** A lock that this process holds. The kernel lets go of it when the process dies, whatever it died of. */
-export interface Lock {
-  release(): void;
-}
-
-const SQLITE_BUSY = 5;
-
-/**
- * Takes the lock at `path` or says who has it. Node.js has no flock; an exclusive transaction on an empty
- * SQLite database is a kernel file lock that leaves nothing stale behind, on Linux and macOS alike. The file
- * itself stays: removing it would let two processes lock two files of one name.
- */
-export async function tryLock(path: string): Promise<Lock | { readonly heldBy: number | undefined }> {
-  const database = new DatabaseSync(path, { timeout: 0 });
-  try {
-    database.exec('PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE');
-  } catch (error) {
-    database.close();
-    if (isBusy(error)) return { heldBy: await holder(path) };
-    throw error;
-  }
+/** Takes the lock at `path` or says who has it. The file stays when it is released. */
+export async function tryLock(path: string): Promise<FileLock | { readonly heldBy: number | undefined }> {
+  const lock = tryFileLock(path);
+  if (lock === undefined) return { heldBy: await holder(path) };
   await writeFileAtomic(holderFile(path), `${process.pid}\n`);
-  return { release: () => database.close() };
+  return lock;
 }
 
 export interface WaitForLock {
@@ -34,7 +17,7 @@ export interface WaitForLock {
 }
 
 /** Takes the lock, waiting for its holder; undefined when `timeoutMs` passed. */
-export async function waitForLock(path: string, wait: WaitForLock): Promise<Lock | undefined> {
+export async function waitForLock(path: string, wait: WaitForLock): Promise<FileLock | undefined> {
   const deadline = performance.now() + wait.timeoutMs;
   let told = false;
   while (performance.now() < deadline) {
@@ -54,8 +37,4 @@ async function holder(path: string): Promise<number | undefined> {
   const text = await readFile(holderFile(path), 'utf8').catch(() => '');
   const pid = Number.parseInt(text, 10);
   return Number.isSafeInteger(pid) && pid > 0 ? pid : undefined;
-}
-
-function isBusy(error: unknown): boolean {
-  return error instanceof Error && 'errcode' in error && error.errcode === SQLITE_BUSY;
 }

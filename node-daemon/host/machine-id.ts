@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
-import { replaceFile } from './durable-file.ts';
+import { replaceFile } from '../durable-file.ts';
 
 const MachineFile = z.object({ version: z.literal(1), machineID: z.uuid() });
 
@@ -16,7 +16,7 @@ export async function loadMachineId(root: string): Promise<string> {
   const text = await readIfPresent(path);
   if (text !== undefined) return parse(path, text);
   const machineID = randomUUID();
-  await replaceFile(path, `${JSON.stringify({ version: 1, machineID })}\n`);
+  await replaceFile(path, `${JSON.stringify({ version: 1, machineID })}\n`, 0o644);
   return machineID;
 }
 

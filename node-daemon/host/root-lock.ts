@@ -1,12 +1,11 @@
 import { readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { DatabaseSync } from 'node:sqlite';
 import { setTimeout as delay } from 'node:timers/promises';
-import { replaceFile } from './durable-file.ts';
+import { replaceFile } from '../durable-file.ts';
+import { tryFileLock } from '../file-lock.ts';
 
 const LOCK_FILE = 'daemon.lock';
 const PID_FILE = 'daemon.pid';
-const SQLITE_BUSY = 5;
 
 /** How long a refused starter waits for the holder, which may have started this instant, to write its pid. */
 const PID_DEADLINE_MS = 1000;
@@ -19,51 +18,27 @@ export interface RootLock {
 }
 
 /**
- * Makes this process the only daemon of a host root, or throws {@link RootLockedError}.
- *
- * The lock is the kernel's own record lock on `<root>/daemon.lock`, so it ends with the process however that
- * dies, and of two racing starters exactly one gets it. Node reaches record locks only through SQLite; the
- * file stays empty and is never removed. Children do not inherit the lock. `<root>/daemon.pid` only tells
- * people who holds it. The root must be on a filesystem with working record locks, as every local one is.
+ * Makes this process the only daemon of a host root, or throws {@link RootLockedError}. The lock ends with the
+ * process however that dies; `<root>/daemon.pid` only tells people who holds it.
  */
 export async function lockRoot(root: string): Promise<RootLock> {
-  const database = takeLock(join(root, LOCK_FILE));
-  if (database === undefined) throw new RootLockedError(root, await holderPid(root));
-  const close = () => {
-    if (database.isOpen) database.close();
-  };
-  // Also keeps the handle reachable: were it collected, the lock would be gone.
-  process.once('exit', close);
+  const lock = tryFileLock(join(root, LOCK_FILE));
+  if (lock === undefined) throw new RootLockedError(root, await holderPid(root));
   try {
-    await replaceFile(join(root, PID_FILE), `${process.pid}\n`);
+    await replaceFile(join(root, PID_FILE), `${process.pid}\n`, 0o644);
   } catch (error) {
-    process.off('exit', close);
-    close();
+    lock.release();
     throw error;
   }
+  let released = false;
   return {
     async release() {
-      if (!database.isOpen) return;
-      process.off('exit', close);
+      if (released) return;
+      released = true;
       await rm(join(root, PID_FILE), { force: true });
-      close();
+      lock.release();
     },
   };
-}
-
-/** The handle that holds the lock; undefined where another one does. */
-function takeLock(path: string): DatabaseSync | undefined {
-  let database: DatabaseSync | undefined;
-  try {
-    database = new DatabaseSync(path, { timeout: 0 });
-    database.exec('PRAGMA journal_mode=MEMORY; BEGIN EXCLUSIVE');
-    return database;
-  } catch (error) {
-    database?.close();
-    if (error instanceof Error && 'errcode' in error && error.errcode === SQLITE_BUSY) return undefined;
-    const why = error instanceof Error ? error.message : String(error);
-    throw new Error(`${path}: cannot be locked: ${why}`, { cause: error });
-  }
 }
 
 /** A dead process's pid is what an earlier holder left: the present one has not written its own yet. */

@@ -1,9 +1,8 @@
-import { createHash, randomBytes } from 'node:crypto';
-import { open, rename, rm } from 'node:fs/promises';
-import { dirname } from 'node:path';
+import { createHash } from 'node:crypto';
 import { buffer } from 'node:stream/consumers';
 import { pack } from 'tar-stream';
 import { SEED_ENTRIES, type SeedConfig } from '../../guest/protocol.ts';
+import { replaceFile } from '../durable-file.ts';
 import type { SshKeyPair } from '../ssh/key-pair.ts';
 
 /** What one VM is told about itself. */
@@ -24,22 +23,7 @@ const MIN_DISK_BYTES = 64 * 1024;
  * all of it. An existing file is replaced.
  */
 export async function writeSeedDisk(path: string, contents: SeedContents): Promise<void> {
-  const image = await seedImage(contents);
-  const temporary = `${path}.${randomBytes(4).toString('hex')}.tmp`;
-  try {
-    const file = await open(temporary, 'wx', 0o600);
-    try {
-      await file.writeFile(image);
-      await file.sync();
-    } finally {
-      await file.close();
-    }
-    await rename(temporary, path);
-  } catch (error) {
-    await rm(temporary, { force: true });
-    throw error;
-  }
-  await syncDirectory(dirname(path));
+  await replaceFile(path, await seedImage(contents), 0o600);
 }
 
 /** The bytes of a seed disk. */
@@ -59,13 +43,4 @@ export async function seedImage({ config, hostKey, authorizedKeys }: SeedContent
   const bytes = await buffer(archive);
   const size = Math.max(Math.ceil(bytes.length / SECTOR_BYTES) * SECTOR_BYTES, MIN_DISK_BYTES);
   return Buffer.concat([bytes, Buffer.alloc(size - bytes.length)]);
-}
-
-async function syncDirectory(path: string): Promise<void> {
-  const directory = await open(path, 'r');
-  try {
-    await directory.sync();
-  } finally {
-    await directory.close();
-  }
 }

@@ -1,13 +1,8 @@
 import { mkdir, readdir, rm, rmdir, unlink } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
+import { syncDirectory } from '../durable-file.ts';
 import type { BundlePaths, VmIdentity } from './driver.ts';
-import {
-  type MetadataRead,
-  type RuntimeMetadata,
-  readMetadata,
-  syncDirectory,
-  writeMetadata,
-} from './metadata.ts';
+import { type MetadataRead, type RuntimeMetadata, readMetadata, writeMetadata } from './metadata.ts';
 
 /**
  * Layout of a bundle, `<root>/runners/<uid>.<attempt>.bundle/`, mode 0700:

@@ -1,7 +1,7 @@
-import { randomBytes } from 'node:crypto';
-import { open, readFile, rename, rm } from 'node:fs/promises';
-import { basename, dirname, join } from 'node:path';
+import { readFile } from 'node:fs/promises';
+import { basename } from 'node:path';
 import { z } from 'zod';
+import { replaceFile } from '../durable-file.ts';
 
 const endpoint = z.object({ host: z.string().min(1), port: z.int().min(1).max(65535) });
 
@@ -150,30 +150,5 @@ export async function readMetadata(path: string): Promise<MetadataRead> {
  * it is, on metadata that {@link readMetadata} would call corrupt.
  */
 export async function writeMetadata(path: string, metadata: RuntimeMetadata): Promise<void> {
-  const text = `${JSON.stringify(RuntimeMetadata.parse(metadata), null, 2)}\n`;
-  const temporary = join(dirname(path), `.${basename(path)}.${randomBytes(6).toString('hex')}`);
-  try {
-    const file = await open(temporary, 'wx', 0o600);
-    try {
-      await file.writeFile(text);
-      await file.sync();
-    } finally {
-      await file.close();
-    }
-    await rename(temporary, path);
-  } catch (error) {
-    await rm(temporary, { force: true });
-    throw error;
-  }
-  await syncDirectory(dirname(path));
-}
-
-/** Makes creations, renames and removals in a directory survive a crash of the machine. */
-export async function syncDirectory(path: string): Promise<void> {
-  const directory = await open(path, 'r');
-  try {
-    await directory.sync();
-  } finally {
-    await directory.close();
-  }
+  await replaceFile(path, `${JSON.stringify(RuntimeMetadata.parse(metadata), null, 2)}\n`, 0o600);
 }

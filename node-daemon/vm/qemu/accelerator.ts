@@ -2,7 +2,7 @@ import { spawn } from 'node:child_process';
 import { access, constants, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
-import { replaceFile } from '../../host/durable-file.ts';
+import { replaceFile } from '../../durable-file.ts';
 import type { QemuInstallation } from './installation.ts';
 import type { BootableTemplate } from './template-files.ts';
 
@@ -62,7 +62,7 @@ export async function chooseAccelerator(
   const failure = await bootFailure(installation, template);
   const accelerator = failure === undefined ? 'kvm' : 'tcg';
   const reason = failure === undefined ? undefined : `kvm does not boot ${template.kernel}: ${failure}`;
-  await replaceFile(path, `${JSON.stringify({ key, accelerator, reason }, null, 2)}\n`);
+  await replaceFile(path, `${JSON.stringify({ key, accelerator, reason }, null, 2)}\n`, 0o644);
   return { accelerator, reason, decided: true };
 }
 
