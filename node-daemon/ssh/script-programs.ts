@@ -251,9 +251,18 @@ running*)
       cat "$d/alive" >/dev/null &
       reader=$!
       (
+        end() { kill "$nap"; exit 0; }
+        nap=
+        trap end TERM
         # Opening the pipe hangs where the supervisor ended just before.
-        sleep 1
-        if supervised "$sup" "$sup_start"; then sleep "$1"; fi
+        sleep 1 &
+        nap=$!
+        wait "$nap"
+        if supervised "$sup" "$sup_start"; then
+          sleep "$1" &
+          nap=$!
+          wait "$nap"
+        fi
         kill "$reader"
       ) </dev/null >/dev/null &
       guard=$!

@@ -225,6 +225,16 @@ function suite(userland: Userland): void {
       await rm(join(sshd.home, 'go'));
     });
 
+    test('leaves nothing of the watching behind', async () => {
+      await start('while [ ! -e go ]; do sleep 0.1; done');
+      const watching = watchScript(session);
+      await expect.poll(() => sleepersIn(sshd.home), POLL).toContain('sleep 60');
+      await writeFile(join(sshd.home, 'go'), '');
+      await watching;
+      await expect.poll(() => sleepersIn(sshd.home), POLL).toEqual([]);
+      await rm(join(sshd.home, 'go'));
+    });
+
     test('can be brought about, with that of its children', async () => {
       await start('sleep 1000 & echo $! > child; wait');
       await written('child');
@@ -401,6 +411,18 @@ async function uploads(): Promise<string[]> {
 async function isRunning(pid: number): Promise<boolean> {
   const status = await readFile(`/proc/${pid}/status`, 'utf8').catch(() => 'State:\tX');
   return !/^State:\t[ZX]/m.test(status);
+}
+
+/** Commands of the processes that sleep and belong to a home. */
+async function sleepersIn(home: string): Promise<string[]> {
+  const found: string[] = [];
+  for (const name of await readdir('/proc')) {
+    const read = (file: string): Promise<string> => readFile(`/proc/${name}/${file}`, 'utf8').catch(() => '');
+    const command = (await read('cmdline')).split('\0').join(' ').trim();
+    if (/(^|\/)sleep /.test(command) && (await read('environ')).split('\0').includes(`HOME=${home}`))
+      found.push(command);
+  }
+  return found;
 }
 
 async function filesHolding(dir: string, text: string): Promise<string[]> {
