@@ -1,9 +1,9 @@
 import { join } from 'node:path';
 import { expect, inject, onTestFinished, test } from 'vitest';
 import type { GuestReport } from '../../guest/protocol.ts';
+import type { Logger } from '../../kube/log.ts';
 import { fetchGuestHealth, fetchGuestStatus } from '../../node-daemon/guest-link/client.ts';
 import { type GuestLink, startGuestLink } from '../../node-daemon/guest-link/server.ts';
-import type { Logger } from '../../node-daemon/log.ts';
 import { openSession, type SshSession, type SshTarget } from '../../node-daemon/ssh/session.ts';
 import { waitForSsh } from '../../node-daemon/ssh/wait.ts';
 import type { QemuDriverOptions } from '../../node-daemon/vm/qemu/driver.ts';
@@ -15,7 +15,7 @@ const TEMPLATE = join(inject('templatesDir'), 'debian');
 const BOOT = { timeoutMs: 180_000 };
 const LIMIT = { timeoutMs: 30_000 };
 
-const log: Logger = { debug: () => {}, info: () => {}, warn: () => {}, error: () => {}, child: () => log };
+const log: Logger = { debug: () => {}, info: () => {}, warn: () => {}, error: () => {} };
 
 async function newLink(): Promise<GuestLink> {
   const link = await startGuestLink({ host: '127.0.0.1', port: 0, log });
