@@ -22,7 +22,7 @@ const WRAPPERS = new Set(['run.sh', 'run-helper.sh', 'runsvc.sh', 'RunnerService
  * asked for only where the arguments look like one.
  */
 export function runnerProcessOf(argv: readonly string[], cwd: () => string): RunnerProcess | undefined {
-  const index = INTERPRETER.test(basename(argv[0] ?? '')) ? argv.findIndex(isScriptOf) : 0;
+  const index = INTERPRETER.test(basename(argv[0] ?? '')) ? scriptIndex(argv) : 0;
   const arg = argv[index] ?? '';
   const name = basename(arg);
   if (name !== LISTENER && name !== WORKER && !WRAPPERS.has(name)) return undefined;
@@ -38,6 +38,9 @@ export function runnerProcessOf(argv: readonly string[], cwd: () => string): Run
   return { role: 'wrapper', root: basename(directory) === 'bin' ? dirname(directory) : directory };
 }
 
-function isScriptOf(arg: string, index: number): boolean {
-  return index > 0 && !arg.startsWith('-');
+/** Of an interpreter's arguments; -1 where it runs a command line (`sh -c`) or nothing. */
+function scriptIndex(argv: readonly string[]): number {
+  const index = argv.findIndex((arg, position) => position > 0 && !arg.startsWith('-'));
+  const isCommandLine = argv.slice(1, index).some((option) => /^-[a-zA-Z]*c[a-zA-Z]*$/.test(option));
+  return isCommandLine ? -1 : index;
 }

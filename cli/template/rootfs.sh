@@ -54,6 +54,8 @@ while read -r package; do
   register "$package"
 done < "$PACKAGES"
 touch "$admin/available"
+# The names in info/ carry the architecture.
+echo 1 > "$admin/info/format"
 
 # Manuals and translations are a third of the packages; nobody reads them in a VM that lives for one job.
 rm -rf "$root/usr/share/man" "$root/usr/share/info" "$root/usr/share/locale" "$root/usr/share/lintian"
@@ -92,6 +94,9 @@ for file in profile nsswitch.conf; do
   for source in "$root/usr/share/base-files/$file" "$root/usr/share/libc-bin/$file"; do
     [ -e "$root/etc/$file" ] || [ ! -e "$source" ] || cp "$source" "$root/etc/$file"
   done
+done
+for program in reboot poweroff halt; do
+  ln -s ../bin/busybox "$root/usr/sbin/$program"
 done
 mkdir -p "$root/etc/alternatives"
 ln -s /usr/bin/mawk "$root/etc/alternatives/awk"
