@@ -1,3 +1,5 @@
+import { ExplainedError } from './explained-error.ts';
+
 /** One cause in a Kubernetes Status, e.g. a field that failed validation. */
 export interface StatusCause {
   readonly reason?: string | undefined;
@@ -16,7 +18,7 @@ export interface StatusDetails {
 }
 
 /** The API server answered, and the answer is not a success. The message is the server's own. */
-export class ApiError extends Error {
+export class ApiError extends ExplainedError {
   /** HTTP status. */
   readonly code: number;
   /** Kubernetes' StatusReason in CamelCase; empty where the answer was no Status. */
@@ -48,7 +50,7 @@ export type UnreachableReason =
  * No usable answer came. Whether a write took effect is unknown, unless `reason` is `Refused`, `UnknownHost`
  * or `Tls`. The message is one line that names server and cause and never holds credentials.
  */
-export class ApiUnreachable extends Error {
+export class ApiUnreachable extends ExplainedError {
   readonly reason: UnreachableReason;
   /** Origin of the server, without credentials. */
   readonly server: string;
@@ -62,7 +64,7 @@ export class ApiUnreachable extends Error {
 }
 
 /** A kubeconfig, or the credentials it names, cannot be used. The message is one line for a person. */
-export class KubeconfigError extends Error {
+export class KubeconfigError extends ExplainedError {
   constructor(message: string, options?: ErrorOptions) {
     super(message, options);
     this.name = 'KubeconfigError';

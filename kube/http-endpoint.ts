@@ -1,5 +1,6 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { ExplainedError } from './explained-error.ts';
 
 export interface HttpEndpointOptions {
   /** 0: any that is free. */
@@ -12,7 +13,7 @@ export interface HttpEndpointOptions {
 }
 
 /** Nothing can listen there. The message is one line that names the address. */
-export class HttpEndpointError extends Error {
+export class HttpEndpointError extends ExplainedError {
   constructor(message: string, options?: ErrorOptions) {
     super(message, options);
     this.name = 'HttpEndpointError';

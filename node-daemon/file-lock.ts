@@ -1,4 +1,5 @@
 import { DatabaseSync } from 'node:sqlite';
+import { ExplainedError } from '../kube/explained-error.ts';
 
 /** A lock that this process holds. The kernel lets go of it when the process dies, whatever it died of. */
 export interface FileLock {
@@ -26,7 +27,7 @@ export function tryFileLock(path: string): FileLock | undefined {
     database?.close();
     if (error instanceof Error && 'errcode' in error && error.errcode === SQLITE_BUSY) return undefined;
     const why = error instanceof Error ? error.message : String(error);
-    throw new Error(`${path}: cannot be locked: ${why}`, { cause: error });
+    throw new ExplainedError(`${path}: cannot be locked: ${why}`, { cause: error });
   }
   const held = database;
   const release = (): void => {

@@ -1,3 +1,5 @@
+import { ExplainedError } from '../../kube/explained-error.ts';
+
 /** What went wrong with the embedded control plane, for programs; the message is one line for people. */
 export type ControlPlaneErrorReason =
   | 'BinariesUnavailable'
@@ -12,7 +14,7 @@ export type ControlPlaneErrorReason =
 /**
  * An expected failure of the embedded control plane. Its message names what is wrong and what would be right.
  */
-export class ControlPlaneError extends Error {
+export class ControlPlaneError extends ExplainedError {
   readonly reason: ControlPlaneErrorReason;
   constructor(reason: ControlPlaneErrorReason, message: string, options?: ErrorOptions) {
     super(message, options);

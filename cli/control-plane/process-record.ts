@@ -1,5 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { z } from 'zod';
+import { ExplainedError } from '../../kube/explained-error.ts';
 import { systemProcessTable } from '../../node-daemon/vm/process-table.ts';
 import { writeFileAtomic } from './files.ts';
 
@@ -59,7 +60,8 @@ async function isAlive(entry: Entry): Promise<boolean> {
 async function observeGone(entry: Entry): Promise<void> {
   const deadline = performance.now() + KILL_TIMEOUT_MS;
   while (await isAlive(entry)) {
-    if (performance.now() > deadline) throw new Error(`${entry.name} (pid ${entry.pid}) does not die`);
+    if (performance.now() > deadline)
+      throw new ExplainedError(`${entry.name} (pid ${entry.pid}) does not die`);
     // Not our child: the kernel tells us nothing of its end.
     await new Promise((resolve) => setTimeout(resolve, OBSERVE_EVERY_MS));
   }

@@ -1,5 +1,6 @@
 import { access, constants } from 'node:fs/promises';
 import { delimiter, join } from 'node:path';
+import { ExplainedError } from '../../kube/explained-error.ts';
 import { run } from '../control-plane/child.ts';
 
 /** What programs of the operating system are needed for. */
@@ -33,7 +34,7 @@ const TOOLS: Record<PackagePurpose, readonly Tool[]> = {
 /**
  * Something of the operating system is missing and cannot be installed from here. The message is one line.
  */
-export class PackagesError extends Error {
+export class PackagesError extends ExplainedError {
   constructor(message: string, options?: ErrorOptions) {
     super(message, options);
     this.name = 'PackagesError';

@@ -1,3 +1,5 @@
+import { ExplainedError } from '../../kube/explained-error.ts';
+
 /**
  * - `listen`: the daemon cannot listen where it should.
  * - `unreachable`, `timeout`: the guest's agent did not answer (in time).
@@ -7,7 +9,7 @@
 export type GuestLinkErrorKind = 'listen' | 'unreachable' | 'timeout' | 'unauthorized' | 'invalid';
 
 /** An expected failure between host and guest. The message is one line for people and carries no token. */
-export class GuestLinkError extends Error {
+export class GuestLinkError extends ExplainedError {
   readonly kind: GuestLinkErrorKind;
   constructor(kind: GuestLinkErrorKind, message: string, options?: ErrorOptions) {
     super(message, options);

@@ -2,6 +2,7 @@ import type { Host, HostKind } from '../../crds/host.ts';
 import { SYSTEM_NAMESPACE } from '../../crds/meta.ts';
 import { type Clock, sleep } from '../../kube/clock.ts';
 import { isNotFound } from '../../kube/errors.ts';
+import { ExplainedError } from '../../kube/explained-error.ts';
 import { type Lease, LeaseHolder, type LeaseLoss } from '../../kube/lease.ts';
 import type { Logger } from '../../kube/log.ts';
 import type { Stored } from '../../kube/object.ts';
@@ -112,7 +113,7 @@ async function refuseWhereAlive(options: ClaimOptions, signal: AbortSignal): Pro
 
 function explain(error: unknown): unknown {
   if (!isNotFound(error) || error.details?.kind !== 'namespaces') return error;
-  return new Error(`the namespace ${SYSTEM_NAMESPACE} is missing on the API server; create it`, {
+  return new ExplainedError(`the namespace ${SYSTEM_NAMESPACE} is missing on the API server; create it`, {
     cause: error,
   });
 }
@@ -145,7 +146,7 @@ export function takenByOtherKind(name: string, other: HostKind): HostNameTakenEr
 }
 
 /** Another machine has the host name. The message is one line that says who and what to do. */
-export class HostNameTakenError extends Error {
+export class HostNameTakenError extends ExplainedError {
   constructor(name: string, who: string, remedy: string) {
     super(`the host name "${name}" is taken: ${who}; give this host another name, or ${remedy}`);
     this.name = 'HostNameTakenError';

@@ -1,3 +1,4 @@
+import { ExplainedError } from '../../kube/explained-error.ts';
 import { checkHostRoot } from '../vm/host-root.ts';
 import { loadMachineId } from './machine-id.ts';
 import { lockRoot } from './root-lock.ts';
@@ -31,7 +32,7 @@ export async function openHostRoot(directory: string): Promise<HostRoot> {
 }
 
 /** VMs cannot be kept in the directory. The message is one line that names the flag. */
-export class HostRootError extends Error {
+export class HostRootError extends ExplainedError {
   constructor(message: string) {
     super(message);
     this.name = 'HostRootError';

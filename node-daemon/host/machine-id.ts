@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
+import { ExplainedError } from '../../kube/explained-error.ts';
 import { replaceFile } from '../durable-file.ts';
 
 const MachineFile = z.object({ version: z.literal(1), machineID: z.uuid() });
@@ -40,7 +41,7 @@ async function readIfPresent(path: string): Promise<string | undefined> {
 }
 
 /** The machine's identity cannot be read. It is never made anew over a damaged one. */
-export class MachineIdError extends Error {
+export class MachineIdError extends ExplainedError {
   constructor(message: string) {
     super(message);
     this.name = 'MachineIdError';

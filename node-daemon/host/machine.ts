@@ -2,6 +2,7 @@ import { execFile } from 'node:child_process';
 import { readFile, statfs } from 'node:fs/promises';
 import { availableParallelism, totalmem } from 'node:os';
 import { promisify } from 'node:util';
+import { ExplainedError } from '../../kube/explained-error.ts';
 import type { MachineSize } from './capacity.ts';
 
 /** What the machine is, read once when the daemon starts. */
@@ -76,7 +77,7 @@ async function macVersion(): Promise<string> {
 }
 
 /** The daemon cannot run on this kind of machine. */
-export class UnsupportedMachineError extends Error {
+export class UnsupportedMachineError extends ExplainedError {
   constructor(platform: string, arch: string) {
     super(`this machine is ${platform}/${arch}; the node daemon runs on macOS and Linux, on arm64 and x64`);
     this.name = 'UnsupportedMachineError';

@@ -4,6 +4,7 @@ import { HOST_KINDS, type Host, type HostKind } from '../../crds/host.ts';
 import { HOST_RESOURCES } from '../../crds/resources.ts';
 import type { KubeClient } from '../../kube/client.ts';
 import { type Clock, systemClock } from '../../kube/clock.ts';
+import { ExplainedError } from '../../kube/explained-error.ts';
 import { LEASES, type LeaseHolder } from '../../kube/lease.ts';
 import type { Logger } from '../../kube/log.ts';
 import { templatesDir } from '../vm/bundle.ts';
@@ -131,7 +132,7 @@ async function refuseTakenName(
 }
 
 /** The host name cannot be used. The message is one line that names the flag. */
-export class HostNameError extends Error {
+export class HostNameError extends ExplainedError {
   constructor(message: string) {
     super(message);
     this.name = 'HostNameError';

@@ -1,6 +1,7 @@
 import { readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
+import { ExplainedError } from '../../kube/explained-error.ts';
 import { replaceFile } from '../durable-file.ts';
 import { tryFileLock } from '../file-lock.ts';
 
@@ -71,7 +72,7 @@ function isAlive(pid: number): boolean {
 }
 
 /** Another daemon serves this root. */
-export class RootLockedError extends Error {
+export class RootLockedError extends ExplainedError {
   /** Undefined where the holder did not tell in time. */
   readonly pid: number | undefined;
   constructor(root: string, pid: number | undefined) {

@@ -1,3 +1,5 @@
+import { ExplainedError } from '../../kube/explained-error.ts';
+
 /**
  * What went wrong with an SSH connection.
  *
@@ -11,7 +13,7 @@
 export type SshErrorKind = 'unreachable' | 'auth' | 'hostKey' | 'timeout' | 'closed' | 'protocol';
 
 /** An expected failure of SSH. The message is one line for people and carries no secret. */
-export class SshError extends Error {
+export class SshError extends ExplainedError {
   readonly kind: SshErrorKind;
   constructor(kind: SshErrorKind, message: string, options?: ErrorOptions) {
     super(message, options);

@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto';
+import { ExplainedError } from '../../kube/explained-error.ts';
 import type { ExecResult } from './exec.ts';
 import { guestCommand } from './guest-command.ts';
 import { interpreterOf } from './interpreter.ts';
@@ -20,7 +21,7 @@ export type ScriptState =
   | { readonly state: 'vanished' };
 
 /** The guest could not do what was asked of it. The message is one line and repeats nothing of the script. */
-export class ScriptError extends Error {
+export class ScriptError extends ExplainedError {
   /** `incomplete`: the script did not arrive whole, and was not run. `guest`: the guest lacks something. */
   readonly kind: 'incomplete' | 'guest';
   constructor(kind: ScriptError['kind'], message: string) {

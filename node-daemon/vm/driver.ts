@@ -1,3 +1,5 @@
+import { ExplainedError } from '../../kube/explained-error.ts';
+
 /** What the class gave the VM, in plain units. */
 export interface RunnerResources {
   readonly cpu: number;
@@ -144,7 +146,7 @@ export interface PreparedVm {
 }
 
 /** Why a VM could not be made or started. `reason` is CamelCase for conditions; the message is for people. */
-export class VmError extends Error {
+export class VmError extends ExplainedError {
   readonly reason: VmErrorReason;
   constructor(reason: VmErrorReason, message: string, options?: ErrorOptions) {
     super(message, options);

@@ -3,6 +3,7 @@ import { readFile, stat } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { z } from 'zod';
 import { DnsName } from '../../crds/scalars.ts';
+import { ExplainedError } from '../../kube/explained-error.ts';
 import { type DigestCache, digestFile } from './digest-cache.ts';
 
 /** Name of the file that makes a directory a template bundle. */
@@ -141,7 +142,7 @@ export async function verifyTemplate(
 }
 
 /** A {@link TemplateProblem} for callers that prefer exceptions. */
-export class TemplateProblemError extends Error {
+export class TemplateProblemError extends ExplainedError {
   readonly problem: TemplateProblem;
   constructor(problem: TemplateProblem) {
     super(problem.message);
