@@ -7,6 +7,7 @@ import { serveHost } from './serve.ts';
  * made the seed's, it says so on the console and ends the process; what started it starts it again.
  */
 export async function runAgent(platform: GuestPlatform, version: string): Promise<void> {
+  platform.raisePriority();
   const seed = await awaitSeed(platform);
   try {
     await platform.identify(seed);

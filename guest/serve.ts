@@ -27,7 +27,6 @@ export async function serveHost(platform: GuestPlatform, seed: SeedConfig, versi
     ...(platform.address() ?? { mac: '', ip: '' }),
     ...reportOf(track),
   }));
-  platform.raisePriority();
   while (!(await platform.sshListening())) await sleep(LISTEN_LOOK_MS);
   platform.say('sshd listening');
   const address = await awaitAddress(platform);

@@ -14,8 +14,8 @@ import { sealBundle } from './seal.ts';
 /** Login user of the templates that we build; it may become root by sudo. */
 export const LOGIN_USER = 'runner';
 
-/** The image is sparse: this is what the guest sees, not what it costs. */
-const DISK_BYTES = 2 * 1024 ** 3;
+/** Twice what the guest needs, sparse; a Runner's disk is as large as its class says. */
+const DISK_BYTES = 1024 ** 3;
 const ROOTFS_MS = 900_000;
 
 export type GuestArch = 'amd64' | 'arm64';

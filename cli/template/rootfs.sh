@@ -14,11 +14,13 @@ set -eu
 root=$WORK/root
 admin=$root/var/lib/dpkg
 
+# Unpacks a package and prints the names of what was in it.
 unpack() {
-  dpkg-deb --fsys-tarfile "$1" | tar --extract --directory "$2" --preserve-permissions --keep-directory-symlink
+  dpkg-deb --fsys-tarfile "$1" |
+    tar --extract --verbose --directory "$2" --preserve-permissions --keep-directory-symlink
 }
 
-# Tells dpkg of the package, so that apt-get works in the guest.
+# Tells dpkg of an unpacked package, so that apt-get works in the guest. Its file list comes on stdin.
 register() {
   control=$WORK/control
   rm -rf "$control"
@@ -27,19 +29,18 @@ register() {
   if grep -q '^Multi-Arch: same' "$control/control"; then
     package=$package:$(sed -n 's/^Architecture: //p' "$control/control")
   fi
-  sed '/^Package: /a Status: install ok installed' "$control/control" >> "$admin/status"
+  sed -e 's#^\.##' -e 's#/$##' -e 's#^$#/.#' > "$admin/info/$package.list"
+  sed '/^Package: /a Status: install ok installed' "$control/control"
   if [ -e "$control/conffiles" ]; then
-    echo 'Conffiles:' >> "$admin/status"
-    while read -r conffile; do
-      [ ! -f "$root$conffile" ] || echo " $conffile $(md5sum < "$root$conffile" | cut -d ' ' -f 1)"
-    done < "$control/conffiles" >> "$admin/status"
+    echo 'Conffiles:'
+    (cd "$root" && sed -n 's#^/##p' "$control/conffiles" | xargs -r md5sum 2> "$WORK/md5sum.log") |
+      sed 's#^\([0-9a-f]*\)  \(.*\)# /\2 \1#'
   fi
-  echo >> "$admin/status"
+  echo
   rm "$control/control"
   for file in "$control"/*; do
     [ ! -e "$file" ] || cp "$file" "$admin/info/$package.${file##*/}"
   done
-  dpkg-deb --fsys-tarfile "$1" | tar --list | sed -e 's#^\.##' -e 's#/$##' -e 's#^$#/.#' > "$admin/info/$package.list"
 }
 
 mkdir -p "$root/usr" "$admin/info"
@@ -48,10 +49,8 @@ for directory in bin sbin lib lib64; do
   ln -s "usr/$directory" "$root/$directory"
 done
 while read -r package; do
-  unpack "$package" "$root"
-done < "$PACKAGES"
-while read -r package; do
-  register "$package"
+  unpack "$package" "$root" > "$WORK/files"
+  register "$package" < "$WORK/files" >> "$admin/status"
 done < "$PACKAGES"
 touch "$admin/available"
 # The names in info/ carry the architecture.
@@ -63,7 +62,7 @@ find "$root/usr/share/doc" -depth ! -name copyright ! -type d -delete
 find "$root/usr/share/doc" -depth -type d -empty -delete
 
 mkdir "$WORK/kernel"
-unpack "$KERNEL" "$WORK/kernel"
+unpack "$KERNEL" "$WORK/kernel" > "$WORK/files"
 for modules in "$WORK/kernel/lib/modules" "$WORK/kernel/usr/lib/modules"; do
   [ ! -d "$modules" ] || cp -a "$modules" "$root/usr/lib/"
 done
