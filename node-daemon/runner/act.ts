@@ -1,5 +1,6 @@
-import { finalizerName } from '../../crds/meta.ts';
+import { type Condition, finalizerName } from '../../crds/meta.ts';
 import type { Runner, RunnerStatus } from '../../crds/runner.ts';
+import { getCondition, isTrue } from '../../kube/conditions.ts';
 import type { Stored } from '../../kube/object.ts';
 import type { BundlePaths } from '../vm/driver.ts';
 import type { Action, Decision } from './decide.ts';
@@ -90,6 +91,7 @@ async function carryOut(
     case 'recordOutcome':
       await bundles.update(paths, { outcome: action.outcome });
       ports.log.info({ reason: action.outcome.reason, message: action.outcome.message }, 'runner is over');
+      tellOutcome(ports, runnerOf(observation), action.outcome);
       return RECORDED;
     case 'purge':
       await markTearingDown(ports, observation, now);
@@ -152,6 +154,7 @@ async function removeFinalizer(ports: RunnerPorts, observation: Observation, att
   const { runner } = observation.facts;
   if (runner.is !== 'bound' && runner.is !== 'elsewhere') throw new Error('there is no Runner to let go of');
   const stored = await ports.api.removeFinalizer(runner.runner, finalizerName(ports.host.name, attempt));
+  ports.events.normal(runner.runner, 'Purged', `nothing is left of attempt ${attempt} on ${ports.host.name}`);
   return { again: stored !== undefined, stored };
 }
 
@@ -168,6 +171,7 @@ async function writeStatus(
   }
   const stored = await ports.api.writeStatus(runner, status);
   tell(ports, stored, before, status);
+  if (observation.facts.bundle === undefined) tellUnrecordedOutcome(ports, stored, before, status);
   return stored;
 }
 
@@ -177,21 +181,40 @@ function tell(
   before: RunnerStatus | undefined,
   after: RunnerStatus,
 ): void {
-  const became = (type: string) => {
-    const isTrue = (status: RunnerStatus | undefined) =>
-      status?.conditions?.find((condition) => condition.type === type && condition.status === 'True');
-    return isTrue(before) === undefined ? isTrue(after) : undefined;
-  };
-  if (became('SSHReady') !== undefined) {
-    const { cloneMs, bootToSshMs } = after.timings ?? {};
-    ports.events.normal(
-      runner,
-      'SSHReady',
-      `SSH answers on ${ports.host.name} (clone ${cloneMs} ms, boot ${bootToSshMs} ms)`,
-    );
-  }
-  const stalled = became('Stalled');
-  if (stalled !== undefined) ports.events.warning(runner, stalled.reason, stalled.message);
+  if (became('SSHReady', before, after) === undefined) return;
+  const { cloneMs, bootToSshMs } = after.timings ?? {};
+  ports.events.normal(
+    runner,
+    'SSHReady',
+    `SSH answers on ${ports.host.name} (clone ${cloneMs} ms, boot ${bootToSshMs} ms)`,
+  );
+}
+
+/** Without a bundle no outcome was recorded, and told of, before the status that holds it. */
+function tellUnrecordedOutcome(
+  ports: RunnerPorts,
+  runner: Stored<Runner>,
+  before: RunnerStatus | undefined,
+  after: RunnerStatus,
+): void {
+  const finished = became('Finished', before, after);
+  if (finished !== undefined) tellOutcome(ports, runner, { ...finished, phase: after.phase });
+}
+
+/** What went well is told by the name of its condition, what failed by its reason. */
+function tellOutcome(
+  { events }: RunnerPorts,
+  runner: Stored<Runner>,
+  { phase, reason, message }: { phase: RunnerStatus['phase']; reason: string; message: string },
+): void {
+  if (phase === 'Finished') events.normal(runner, 'Finished', message);
+  else events.warning(runner, reason, message);
+}
+
+/** The condition, where it was not True before and is now. */
+function became(type: string, before: RunnerStatus | undefined, after: RunnerStatus): Condition | undefined {
+  if (isTrue(before?.conditions, type) || !isTrue(after.conditions, type)) return undefined;
+  return getCondition(after.conditions, type);
 }
 
 function runnerOf({ facts }: Observation): Stored<Runner> {
