@@ -434,13 +434,16 @@ class Model {
     }
   }
 
-  /** What the host really holds, writes in flight included. */
+  /** What the host really holds, writes in flight included. A write to a Runner that is gone binds nothing. */
   held(name: string): { runners: number; memoryBytes: number } {
     const objects = this.truth.filter((entry) => !entry.gone).map((entry) => entry.object);
     const uids = new Set(
       objects.filter((object) => claimsOf(object).length > 0).map((object) => object.metadata.uid),
     );
-    const coming = this.sent.map(({ bound }) => bound).filter((bound) => !uids.has(bound.metadata.uid));
+    const coming = this.sent
+      .filter(({ index }) => this.truth[index]?.gone === false)
+      .map(({ bound }) => bound)
+      .filter((bound) => !uids.has(bound.metadata.uid));
     const claims = [...objects, ...coming].flatMap(claimsOf).filter((claim) => claim.hostName === name);
     return {
       runners: claims.length,
