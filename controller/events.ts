@@ -1,6 +1,7 @@
 import type { KubeObject, Stored } from '../kube/object.ts';
 
-/** Tells people what they must mend, as Events. Never blocks and never fails its caller. */
+/** Tells people what happened, and what they must mend, as Events. Never blocks and never fails its caller. */
 export interface Events {
+  normal(regarding: Stored<KubeObject>, reason: string, note: string): void;
   warning(regarding: Stored<KubeObject>, reason: string, note: string): void;
 }

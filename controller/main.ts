@@ -229,5 +229,6 @@ class Controller {
 }
 
 const recording = (recorder: EventRecorder): Events => ({
+  normal: (regarding, reason, note) => recorder.record(regarding, { type: 'Normal', reason, note }),
   warning: (regarding, reason, note) => recorder.record(regarding, { type: 'Warning', reason, note }),
 });

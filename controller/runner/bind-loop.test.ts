@@ -21,6 +21,7 @@ class World {
   readonly objects = new Map<string, Stored<Runner>>();
   readonly log: string[] = [];
   readonly refused: string[] = [];
+  readonly toldBound: string[] = [];
   reading = true;
   writing: 'works' | 'fails' | 'is lost' | 'is refused' = 'works';
   gate: Promise<void> | undefined;
@@ -59,7 +60,7 @@ class World {
       error: (_, message) => void this.log.push(message),
     },
     onRound: () => undefined,
-    onBound: () => undefined,
+    onBound: ({ runner }) => void this.toldBound.push(runner.metadata.name),
     onRefused: (_, message) => void this.refused.push(message),
   });
 
@@ -136,6 +137,7 @@ test('so many writes are under way at once and no more, and all get their turn',
   gate.resolve();
   for (let round = 0; round < 10; round += 1) await world.clock.advance(1);
   expect(world.bound).toHaveLength(100);
+  expect(world.toldBound.toSorted()).toEqual(world.bound.toSorted());
   expect(world.mostInFlight).toBe(32);
 });
 
@@ -158,6 +160,7 @@ describe('a write without an answer', () => {
     world.reading = true;
     await world.clock.advance(120_000);
     expect(world.bound).toEqual(['a']);
+    expect(world.toldBound).toEqual(['a']);
     expect(world.objects.get('a')?.spec.binding?.attempt).toBe(1);
   });
 

@@ -18,7 +18,8 @@ export interface BindLoopOptions {
   readonly log: Logger;
   /** After each round: verdicts may have changed. */
   readonly onRound: () => void;
-  readonly onBound: (match: Match, requestMs: number) => void;
+  /** Once per binding. `requestMs`: how long its write took; undefined where its answer was lost. */
+  readonly onBound: (match: Match, requestMs: number | undefined) => void;
   readonly onRefused: (match: Match, message: string) => void;
 }
 
@@ -105,21 +106,21 @@ export class BindLoop {
   }
 
   async #bind(match: Match): Promise<void> {
-    const { clock, runners, onBound } = this.#options;
+    const { clock, runners } = this.#options;
     const startedAt = clock.monotonic();
     const outcome = await bind(runners, match);
-    this.#conclude(match, outcome);
-    if (outcome.is === 'bound') onBound(match, clock.monotonic() - startedAt);
+    this.#conclude(match, outcome, clock.monotonic() - startedAt);
   }
 
-  #conclude(match: Match, outcome: BindOutcome): void {
-    const { binder, learn, log, onRefused } = this.#options;
+  #conclude(match: Match, outcome: BindOutcome, requestMs?: number): void {
+    const { binder, learn, log, onBound, onRefused } = this.#options;
     const { uid, namespace, name } = match.runner.metadata;
     this.#unsettled.delete(uid);
     switch (outcome.is) {
       case 'bound':
         log.info({ namespace, name, uid, host: match.host.name, attempt: match.attempt }, 'bound a Runner');
         binder.retry(uid, learn(outcome.runner));
+        onBound(match, requestMs);
         return;
       case 'changed':
         binder.release(uid);

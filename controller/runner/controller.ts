@@ -15,7 +15,7 @@ import type { Informers } from '../informers.ts';
 import { logFailedWrite } from '../problems.ts';
 import { BindLoop } from './bind-loop.ts';
 import { Binder, isPending, type Match } from './binder.ts';
-import { decide, RETELL_AFTER_MS } from './decide.ts';
+import { boundMessage, decide, RETELL_AFTER_MS } from './decide.ts';
 import { defaultClasses } from './demand.ts';
 import { type Heartbeat, hostFacts } from './facts.ts';
 import { observe, type RunnerSources } from './observe.ts';
@@ -77,7 +77,7 @@ export class RunnerController {
       log: options.log,
       onRound: () => this.#tellReworded(),
       onBound: (match, requestMs) => this.#bound(match, requestMs),
-      onRefused: (match, message) => this.#refused(match, message),
+      onRefused: ({ runner }) => this.#telling.add(objectKey(runner.metadata)),
     });
     this.#telling = new WorkQueue({
       clock,
@@ -157,6 +157,7 @@ export class RunnerController {
     if (status === undefined) return undefined;
     const { object } = await writeStatus(this.#options.runners, facts.runner, status);
     this.#toldAt.set(facts.runner.metadata.uid, this.#options.clock.monotonic());
+    this.#tellWhyUnbound(facts.runner, object);
     this.#learn(object);
     return undefined;
   }
@@ -243,17 +244,24 @@ export class RunnerController {
     return known?.metadata.uid === runner.metadata.uid ? known : runner;
   }
 
-  #bound({ runner }: Match, requestMs: number): void {
+  #bound({ runner, host, attempt }: Match, requestMs: number | undefined): void {
     const { uid } = runner.metadata;
+    const { clock, events, observer } = this.#options;
+    events.normal(runner, 'Bound', boundMessage(host.name, attempt));
     const since = this.#pendingSince.get(uid);
     this.#pendingSince.delete(uid);
-    if (since === undefined) return;
-    this.#options.observer?.bound(this.#options.clock.monotonic() - since, requestMs);
+    if (since !== undefined && requestMs !== undefined) observer?.bound(clock.monotonic() - since, requestMs);
   }
 
-  #refused(match: Match, message: string): void {
-    this.#telling.add(objectKey(match.runner.metadata));
-    this.#options.events.warning(match.runner, 'BindingRefused', message);
+  /**
+   * One Event per reason, with the words of the moment; new counts alone are news for the condition only. What
+   * was told before a restart stands in the condition, which is written at most every {@link RETELL_AFTER_MS}.
+   */
+  #tellWhyUnbound(before: Stored<Runner>, after: Stored<Runner>): void {
+    const bound = getCondition(after.status?.conditions, 'Bound');
+    if (bound?.status !== 'False') return;
+    if (bound.reason === getCondition(before.status?.conditions, 'Bound')?.reason) return;
+    this.#options.events.warning(after, bound.reason, bound.message);
   }
 }
 

@@ -39,6 +39,9 @@ export interface Decision {
 /** Least time between two writes of the controller to one Runner's status. */
 export const RETELL_AFTER_MS = 30_000;
 
+export const boundMessage = (hostName: string, attempt: number): string =>
+  `bound to host ${hostName}, attempt ${attempt}`;
+
 type Said = Pick<Condition, 'type' | 'status' | 'reason' | 'message'>;
 
 /** Pure: what is to be written now, if anything. */
@@ -74,7 +77,7 @@ function lost(binding: { hostName: string; attempt: number }, host: 'stale' | 'g
       type: 'Bound',
       status: 'True',
       reason: 'Bound',
-      message: `bound to host ${hostName}, attempt ${attempt}`,
+      message: boundMessage(hostName, attempt),
     },
     { type: 'Ready', status: 'Unknown', reason: 'HostLost', message: why },
   ];
