@@ -16,7 +16,10 @@ import { DaemonMetrics } from './metrics.ts';
 import { openGuestLink } from './open-guest-link.ts';
 import { runnerApi } from './runner/api.ts';
 import { BY_UID, RunnerController } from './runner/controller.ts';
-import type { HostView, RunnerEvents, RunnerPorts } from './runner/ports.ts';
+import { guestAccess } from './runner/guest-access.ts';
+import type { GuestAccess, HostView, RunnerEvents, RunnerPorts } from './runner/ports.ts';
+import { vmRuntime } from './runner/vm-runtime.ts';
+import { bundleSecrets } from './runner/vm-secrets.ts';
 import { runnerState, StateFile } from './state-file.ts';
 import type { VmBackend } from './vm/backend.ts';
 import { BundleStore } from './vm/bundle.ts';
@@ -41,6 +44,11 @@ export interface NodeDaemonOptions {
   readonly version: string;
   readonly log: Logger;
   readonly clock?: Clock | undefined;
+  /** Ends the start, which may wait for a dead machine's Lease to run out. Of no effect afterwards. */
+  readonly signal?: AbortSignal | undefined;
+  /** For tests: other VMs than the driver's, on the root that is given, and guests that are not reached by SSH. */
+  readonly backend?: ((root: string) => VmBackend) | undefined;
+  readonly guests?: GuestAccess | undefined;
 }
 
 export interface NodeDaemon {
@@ -87,7 +95,7 @@ async function start(options: NodeDaemonOptions, onStop: OnStop): Promise<Omit<N
   const clock = options.clock ?? systemClock;
   const root = await openHostRoot(options.hostRoot);
   onStop(() => root.release());
-  const backend = makeBackend(root.path);
+  const backend = (options.backend ?? qemuBackend)(root.path);
   const guestLink = await openGuestLink({ root: root.path, port: options.guestLinkPort, log });
   onStop(() => guestLink.close());
   const session = await openHostSession({
@@ -95,6 +103,7 @@ async function start(options: NodeDaemonOptions, onStop: OnStop): Promise<Omit<N
     client,
     clock,
     log,
+    signal: options.signal,
     name: options.hostName,
     driver: backend.driver,
     daemonVersion: options.version,
@@ -110,10 +119,14 @@ async function start(options: NodeDaemonOptions, onStop: OnStop): Promise<Omit<N
     clock,
   });
   onStop(() => recorder.stop({ deadlineMs: EVENTS_DEADLINE_MS }));
+  const api = runnerApi(client);
   const ports: RunnerPorts = {
-    api: runnerApi(client),
+    api,
     host: viewOf(session),
-    backend,
+    bundles: backend.bundles,
+    runtime: vmRuntime(backend),
+    secrets: bundleSecrets,
+    guests: options.guests ?? guestAccess({ api, clock }),
     guestLink,
     events: recording(recorder),
     clock,
@@ -135,7 +148,7 @@ async function start(options: NodeDaemonOptions, onStop: OnStop): Promise<Omit<N
   return { hostName: session.name, hostKind: session.kind, hostRoot: root.path, httpPort };
 }
 
-function makeBackend(root: string): VmBackend {
+function qemuBackend(root: string): VmBackend {
   const bundles = new BundleStore(root);
   const processes = systemProcesses();
   return { bundles, processes, driver: new QemuDriver({ bundles, processes }) };

@@ -5,9 +5,8 @@ import type { Stored } from '../../kube/object.ts';
 import type { BundlePaths } from '../vm/driver.ts';
 import type { Action, Decision } from './decide.ts';
 import type { ReadyReason } from './facts.ts';
-import type { Guest } from './login.ts';
 import type { Observation } from './observe.ts';
-import type { RunnerPorts } from './ports.ts';
+import type { Guest, RunnerPorts } from './ports.ts';
 import type { VmSession } from './session.ts';
 import { timeoutsOf } from './timeouts.ts';
 
@@ -59,7 +58,7 @@ async function carryOut(
   observation: Observation,
   action: Action,
 ): Promise<Done> {
-  const { bundles } = ports.backend;
+  const { bundles } = ports;
   const { session } = observation;
   const { paths } = session;
   const now = ports.clock.now();
@@ -112,16 +111,16 @@ async function carryOut(
 /** A purge that a crash interrupts is known for one afterwards. */
 async function markTearingDown(ports: RunnerPorts, observation: Observation, now: number): Promise<void> {
   if (observation.metadata === undefined || observation.metadata.tearingDownAt !== undefined) return;
-  await ports.backend.bundles.update(observation.session.paths, { tearingDownAt: now });
+  await ports.bundles.update(observation.session.paths, { tearingDownAt: now });
 }
 
 async function dropTombstone(ports: RunnerPorts, paths: BundlePaths): Promise<Done> {
-  await ports.backend.bundles.removeTombstone(paths);
+  await ports.bundles.removeTombstone(paths);
   return { again: true, dropped: paths };
 }
 
 async function recordScript(ports: RunnerPorts, paths: BundlePaths): Promise<void> {
-  await ports.backend.bundles.update(paths, { scriptStartedAt: ports.clock.now() });
+  await ports.bundles.update(paths, { scriptStartedAt: ports.clock.now() });
 }
 
 /** A script that was over before it was looked at is ready since then, not since now. */
@@ -145,7 +144,7 @@ function awaitSsh(ports: RunnerPorts, observation: Observation): void {
     keep: runner.spec.setupScript !== undefined,
     onReady: async ({ hostKey }) => {
       const known = { ...guest.guest, hostKey, rotated: !guest.guest.agent };
-      await ports.backend.bundles.update(session.paths, { sshReadyAt: ports.clock.now(), guest: known });
+      await ports.bundles.update(session.paths, { sshReadyAt: ports.clock.now(), guest: known });
     },
   });
 }

@@ -63,7 +63,7 @@ export class RunnerController {
     this.#informer.on({ added: enqueue, updated: (_, runner) => enqueue(runner), deleted: enqueue });
     await this.#informer.synced;
     this.wakeAll();
-    const { bundles, unknown } = await this.#ports.backend.bundles.list();
+    const { bundles, unknown } = await this.#ports.bundles.list();
     for (const { uid } of bundles) this.#queue.add(uid);
     for (const name of unknown) this.#ports.log.warn({ name }, 'not a bundle: left alone');
     this.#queue.start();
@@ -77,7 +77,7 @@ export class RunnerController {
 
   /** Nothing of any Runner is left on this host. */
   async isEmpty(): Promise<boolean> {
-    return (await this.#ports.backend.bundles.list()).bundles.length === 0;
+    return (await this.#ports.bundles.list()).bundles.length === 0;
   }
 
   /** Runners that wait to be reconciled. */

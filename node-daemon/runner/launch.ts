@@ -1,17 +1,12 @@
-import { randomBytes } from 'node:crypto';
-import { writeFile } from 'node:fs/promises';
 import type { Runner } from '../../crds/runner.ts';
 import { quantityBytes } from '../../crds/scalars.ts';
 import type { Template } from '../../crds/template.ts';
-import { sleep } from '../../kube/clock.ts';
+import { type Clock, sleep } from '../../kube/clock.ts';
 import type { Stored } from '../../kube/object.ts';
-import { type Identity, makeIdentity } from '../seed/identity.ts';
-import { writeSeedDisk } from '../seed/seed-disk.ts';
 import { type BundlePaths, type PreparedVm, type VmControl, VmError } from '../vm/driver.ts';
 import type { GuestMetadata, OutcomeReason, RuntimeMetadata } from '../vm/metadata.ts';
-import { startVm } from '../vm/start.ts';
 import type { TemplateBundle } from '../vm/template.ts';
-import type { RunnerPorts } from './ports.ts';
+import type { MadeSecrets, RunnerPorts } from './ports.ts';
 import { timeoutsOf } from './timeouts.ts';
 
 export type LaunchResult =
@@ -40,7 +35,7 @@ export async function launch(
   beforeStart: (metadata: RuntimeMetadata) => Promise<void>,
 ): Promise<LaunchResult> {
   const limitMs = timeoutsOf(runner.spec).cloneMs;
-  const limit = AbortSignal.timeout(limitMs);
+  const limit = deadline(ports.clock, limitMs);
   try {
     const golden = await findGolden(ports, runner);
     const prepared = await prepare(
@@ -48,21 +43,29 @@ export async function launch(
       runner,
       golden,
       paths,
-      AbortSignal.any([signal, limit]),
+      AbortSignal.any([signal, limit.signal]),
       beforeStart,
     );
     const withdrawn = await withdrawnWhy(ports, runner, signal);
     if (withdrawn !== undefined) return { state: 'withdrawn', why: withdrawn };
-    const { control } = await startVm(ports.backend, paths, prepared, ports.clock.now);
+    const control = await ports.runtime.start(paths, prepared, () => ports.clock.now());
     return { state: 'started', control };
   } catch (error) {
     if (signal.aborted) return { state: 'withdrawn', why: 'the launch was called off' };
-    if (limit.aborted) {
+    if (limit.signal.aborted) {
       const message = `the template was not cloned within ${limitMs / 1000} s (timeouts.clone)`;
       return { state: 'failed', reason: 'CloneTimeout', message };
     }
     return { state: 'failed', ...explain(error) };
+  } finally {
+    limit.cancel();
   }
+}
+
+function deadline(clock: Clock, ms: number): { readonly signal: AbortSignal; cancel(): void } {
+  const controller = new AbortController();
+  const timer = clock.setTimeout(() => controller.abort(), ms);
+  return { signal: controller.signal, cancel: () => timer.cancel() };
 }
 
 function explain(error: unknown): { reason: OutcomeReason; message: string } {
@@ -95,7 +98,7 @@ async function prepare(
   signal: AbortSignal,
   beforeStart: (metadata: RuntimeMetadata) => Promise<void>,
 ): Promise<PreparedVm> {
-  const { bundles, driver } = ports.backend;
+  const { bundles, runtime } = ports;
   const identity = { uid: paths.uid, attempt: paths.attempt, hostUid: ports.host.uid() };
   await bundles.create({
     identity,
@@ -105,8 +108,6 @@ async function prepare(
   });
   const began = ports.clock.monotonic();
   const { ssh, guestAgent } = golden.template.spec;
-  const keys = makeIdentity();
-  const token = randomBytes(32).toString('hex');
   const spec = {
     identity,
     templateDir: golden.bundle.dir,
@@ -115,14 +116,13 @@ async function prepare(
     notifyPort: ports.guestLink.port,
     seedDisk: guestAgent.enabled,
   };
-  const [prepared] = await Promise.all([
-    driver.prepare(paths, spec, signal),
-    writeFile(paths.privateKey, keys.runnerKey.privateKey, { mode: 0o600, signal }),
-    writeFile(paths.guestToken, token, { mode: 0o600, signal }),
+  const [prepared, secrets] = await Promise.all([
+    runtime.prepare(paths, spec, signal),
+    ports.secrets.make(paths, signal),
   ]);
   const cloneMs = Math.round(ports.clock.monotonic() - began);
-  if (guestAgent.enabled) await writeSeed(runner, golden, paths, prepared, keys, token);
-  const guest = guestMetadata(golden, keys);
+  if (guestAgent.enabled) await secrets.writeSeed(seedConfig(runner, golden, paths, prepared));
+  const guest = guestMetadata(golden, secrets.hostKey);
   await beforeStart(await bundles.update(paths, { cloneMs, guest }));
   return prepared;
 }
@@ -138,40 +138,31 @@ function resourcesOf(runner: Runner, bundle: TemplateBundle): PreparedVm['spec']
   };
 }
 
-function guestMetadata({ template, bundle }: Golden, keys: Identity): GuestMetadata {
+function guestMetadata({ template, bundle }: Golden, hostKey: string): GuestMetadata {
   const { ssh, guestAgent } = template.spec;
   const secret = ssh.privateKeySecretRef;
   return {
     user: ssh.user,
     agent: guestAgent.enabled,
-    hostKey: guestAgent.enabled ? keys.hostKey.publicKey : bundle.metadata.hostKey,
+    hostKey: guestAgent.enabled ? hostKey : bundle.metadata.hostKey,
     ...(secret === undefined ? {} : { privateKeySecretRef: secret }),
   };
 }
 
-async function writeSeed(
+function seedConfig(
   runner: Runner,
-  golden: Golden,
-  paths: BundlePaths,
+  { template }: Golden,
+  { uid, attempt }: BundlePaths,
   prepared: PreparedVm,
-  keys: Identity,
-  token: string,
-): Promise<void> {
-  const { ssh, guestAgent } = golden.template.spec;
-  await writeSeedDisk(paths.seed, {
-    config: {
-      version: 1,
-      hostname: runner.spec.runnerName ?? runner.metadata.name,
-      user: ssh.user,
-      token,
-      notifyUrl: prepared.endpoints.notifyUrl,
-      agentPort: guestAgent.port,
-      uid: paths.uid,
-      attempt: paths.attempt,
-    },
-    hostKey: keys.hostKey,
-    authorizedKeys: `${keys.runnerKey.publicKey}\n`,
-  });
+): Parameters<MadeSecrets['writeSeed']>[0] {
+  return {
+    hostname: runner.spec.runnerName ?? runner.metadata.name,
+    user: template.spec.ssh.user,
+    notifyUrl: prepared.endpoints.notifyUrl,
+    agentPort: template.spec.guestAgent.port,
+    uid,
+    attempt,
+  };
 }
 
 /** While the API server does not answer or the Lease is not fresh, the prepared VM waits this long, again and again. */

@@ -32,7 +32,7 @@ export async function observe(
   uid: string,
   cached: Stored<Runner> | undefined,
 ): Promise<Observation | undefined> {
-  const { bundles } = ports.backend;
+  const { bundles } = ports;
   const listed = (await bundles.list()).bundles.filter((paths) => paths.uid === uid);
   const seen: SeenBundle[] = [];
   for (const paths of listed) {

@@ -1,19 +1,14 @@
-import { readFile } from 'node:fs/promises';
 import type { Runner } from '../../crds/runner.ts';
 import type { GuestReport, GuestRunnerState } from '../../guest/protocol.ts';
 import { sleep } from '../../kube/clock.ts';
 import type { Stored } from '../../kube/object.ts';
 import { watchGuest } from '../guest-watch.ts';
 import { ScriptError } from '../ssh/script.ts';
-import type { SshSession } from '../ssh/session.ts';
 import type { BundlePaths, VmControl } from '../vm/driver.ts';
-import { keepLogsBounded } from '../vm/logs.ts';
 import type { RuntimeMetadata } from '../vm/metadata.ts';
-import { observeVm } from '../vm/recover.ts';
 import type { ObservedVm, SessionFacts } from './facts.ts';
 import { launch } from './launch.ts';
-import { type Guest, login } from './login.ts';
-import type { RunnerPorts } from './ports.ts';
+import type { Guest, GuestSession, RunnerPorts } from './ports.ts';
 import { look, readScript, startInGuest, watch } from './setup-script.ts';
 
 /** Longest pause between two tries of a purge that fails. */
@@ -44,7 +39,7 @@ export class VmSession {
     purge: { state: 'idle' },
   };
   #control: VmControl | undefined;
-  #ssh: SshSession | undefined;
+  #ssh: GuestSession | undefined;
   #expected = false;
   #logsBounded = false;
 
@@ -66,7 +61,7 @@ export class VmSession {
   /** Costs nothing while the control connection stands; otherwise asks socket and process table. */
   async observeVm(): Promise<ObservedVm> {
     if (this.#control !== undefined) return 'present';
-    const seen = await observeVm(this.#ports.backend, this.paths);
+    const seen = await this.#ports.runtime.observe(this.paths);
     if (seen.state === 'present') this.#attach(seen.control);
     return seen.state;
   }
@@ -75,14 +70,15 @@ export class VmSession {
   async expectReports(metadata: RuntimeMetadata): Promise<void> {
     if (this.#expected || metadata.guest?.agent !== true || metadata.prepared === undefined) return;
     this.#expected = true;
-    const token = await readFile(this.paths.guestToken, 'utf8');
+    const token = await this.#ports.secrets.token(this.paths);
     const { mac } = metadata.prepared.endpoints;
     const { uid, attempt } = this.paths;
     this.#ports.guestLink.expect({ token, mac, uid, attempt }, (report) => this.#onReport(report));
     this.#work((signal) =>
       watchGuest({
         metadata,
-        tokenFile: this.paths.guestToken,
+        token,
+        guests: this.#ports.guests,
         askAtOnce: metadata.startReturnedAt !== undefined,
         clock: this.#ports.clock,
         signal,
@@ -113,7 +109,7 @@ export class VmSession {
       timeoutMs,
       keep,
       onReady,
-    }: { timeoutMs: number; keep: boolean; onReady?: (session: SshSession) => Promise<void> },
+    }: { timeoutMs: number; keep: boolean; onReady?: (session: GuestSession) => Promise<void> },
   ): void {
     this.#set({ ssh: { state: 'connecting' } });
     this.#work(async (signal) => {
@@ -121,7 +117,7 @@ export class VmSession {
         this.#nudges.add(listener);
         return () => this.#nudges.delete(listener);
       };
-      const result = await login(this.#ports, guest, timeoutMs, nudge, signal);
+      const result = await this.#ports.guests.login(guest, { timeoutMs, nudge, signal });
       if (result.state !== 'connected') {
         this.#set({ ssh: result.state === 'refused' ? result : { state: 'idle' } });
         return;
@@ -142,7 +138,7 @@ export class VmSession {
     this.#overSsh(async (session, signal) => {
       const waiting = (why: string): void => this.#set({ script: { state: 'starting', waitingFor: why } });
       const text = await readScript(this.#ports, runner, waiting, signal);
-      const script = await startInGuest(this.#ports, session, text);
+      const script = await startInGuest(this.#ports, session, text, signal);
       await onStarted();
       this.#set({ script });
     });
@@ -150,7 +146,7 @@ export class VmSession {
 
   observeScript(): void {
     this.#set({ script: { state: 'starting' } });
-    this.#overSsh(async (session) => this.#set({ script: await look(this.#ports, session) }));
+    this.#overSsh(async (session, signal) => this.#set({ script: await look(this.#ports, session, signal) }));
   }
 
   watchScript(): void {
@@ -167,13 +163,13 @@ export class VmSession {
    */
   purge(): void {
     this.#set({ purge: { state: 'running', since: this.#ports.clock.now() } });
-    const { clock, backend, log } = this.#ports;
+    const { clock, runtime, bundles, log } = this.#ports;
     const run = async (): Promise<void> => {
       await this.stop();
       for (let pause = PURGE_RETRY_MIN_MS; ; pause = Math.min(pause * 2, PURGE_RETRY_MAX_MS)) {
         try {
-          await backend.driver.purge(this.paths);
-          await backend.bundles.purgeFiles(this.paths, clock.now());
+          await runtime.purge(this.paths);
+          await bundles.purgeFiles(this.paths, clock.now());
           return;
         } catch (error) {
           log.warn({ err: error, bundle: this.paths.dir }, 'purge failed; it will be tried again');
@@ -213,10 +209,10 @@ export class VmSession {
   #boundLogs(): void {
     if (this.#logsBounded) return;
     this.#logsBounded = true;
-    this.#work((signal) => keepLogsBounded(this.paths, signal));
+    this.#work((signal) => this.#ports.runtime.keepLogsBounded(this.paths, signal));
   }
 
-  #keep(session: SshSession): void {
+  #keep(session: GuestSession): void {
     if (this.#ended.signal.aborted) {
       session.close();
       return;
@@ -228,7 +224,7 @@ export class VmSession {
     });
   }
 
-  #closeUnneeded(session: SshSession): void {
+  #closeUnneeded(session: GuestSession): void {
     session.close();
     this.#set({ ssh: { state: 'idle' } });
   }
@@ -250,7 +246,7 @@ export class VmSession {
   }
 
   /** Work that a lost connection ends: the script is then looked at again over a fresh one. */
-  #overSsh(work: (session: SshSession, signal: AbortSignal) => Promise<void>): void {
+  #overSsh(work: (session: GuestSession, signal: AbortSignal) => Promise<void>): void {
     this.#work(async (signal) => {
       const session = this.#ssh;
       try {

@@ -1,14 +1,11 @@
 import type { Runner } from '../../crds/runner.ts';
 import { sleep } from '../../kube/clock.ts';
 import type { Stored } from '../../kube/object.ts';
-import { observeScript, readOutputTail, startScript, watchScript } from '../ssh/script.ts';
-import type { SshSession } from '../ssh/session.ts';
 import type { ScriptFacts } from './facts.ts';
-import type { RunnerPorts } from './ports.ts';
+import type { GuestSession, RunnerPorts } from './ports.ts';
 
 /** A Secret that is missing is looked for again after this; `timeouts.setup` ends the waiting. */
 const SECRET_RETRY_MS = 2_000;
-const CALL_TIMEOUT_MS = 30_000;
 
 /**
  * The text of the setup script. Called behind the gate only (line 6). Waits for a Secret or key that is
@@ -42,30 +39,40 @@ export async function readScript(
 /** Starts the script, or finds that it was started before. Rejects where the connection was lost on the way. */
 export async function startInGuest(
   ports: RunnerPorts,
-  session: SshSession,
+  session: GuestSession,
   script: string,
+  signal: AbortSignal,
 ): Promise<ScriptFacts> {
-  const started = await startScript(session, { script, timeoutMs: CALL_TIMEOUT_MS });
-  return started === 'started' ? { state: 'running' } : await look(ports, session);
+  const started = await session.startScript(script, signal);
+  return started === 'started' ? { state: 'running' } : await look(ports, session, signal);
 }
 
 /** What the guest's script directory tells now. */
-export async function look(ports: RunnerPorts, session: SshSession): Promise<ScriptFacts> {
-  const seen = await observeScript(session);
-  return seen.state === 'exited' ? await ended(ports, session, seen.exitCode) : { state: seen.state };
+export async function look(
+  ports: RunnerPorts,
+  session: GuestSession,
+  signal: AbortSignal,
+): Promise<ScriptFacts> {
+  const seen = await session.observeScript(signal);
+  return seen.state === 'exited' ? await ended(ports, session, seen.exitCode, signal) : { state: seen.state };
 }
 
 /** Settles when the script is over. Rejects where the connection was lost or `signal` aborts. */
 export async function watch(
   ports: RunnerPorts,
-  session: SshSession,
+  session: GuestSession,
   signal: AbortSignal,
 ): Promise<ScriptFacts> {
-  const seen = await watchScript(session, { signal });
-  return seen.state === 'exited' ? await ended(ports, session, seen.exitCode) : { state: seen.state };
+  const seen = await session.watchScript(signal);
+  return seen.state === 'exited' ? await ended(ports, session, seen.exitCode, signal) : { state: seen.state };
 }
 
-async function ended(ports: RunnerPorts, session: SshSession, exitCode: number): Promise<ScriptFacts> {
+async function ended(
+  ports: RunnerPorts,
+  session: GuestSession,
+  exitCode: number,
+  signal: AbortSignal,
+): Promise<ScriptFacts> {
   const at = ports.clock.now();
-  return { state: 'exited', exitCode, outputTail: await readOutputTail(session), at };
+  return { state: 'exited', exitCode, outputTail: await session.outputTail(signal), at };
 }
