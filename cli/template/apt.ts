@@ -3,7 +3,7 @@ import { createReadStream } from 'node:fs';
 import { mkdir, mkdtemp, readdir, rename, rm, stat, unlink, utimes } from 'node:fs/promises';
 import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
-import { TemplateBuildError } from './error.ts';
+import { MissingProgramError, TemplateBuildError } from './error.ts';
 import { run } from './run.ts';
 
 /** A package file in the cache, whose bytes apt's index vouches for. */
@@ -57,12 +57,17 @@ export async function fetchPackages(
   };
   try {
     return await fetchWith(undefined);
-  } catch (error) {
+  } catch (first) {
     options.signal.throwIfAborted();
-    if (!(error instanceof TemplateBuildError)) throw error;
+    if (!(first instanceof TemplateBuildError) || first instanceof MissingProgramError) throw first;
     options.log('the package lists of this machine do not serve; fetching newer ones');
-    await createApt(ours, options.signal).update();
-    return await fetchWith(ours);
+    try {
+      await createApt(ours, options.signal).update();
+      return await fetchWith(ours);
+    } catch (second) {
+      if (!(second instanceof TemplateBuildError)) throw second;
+      throw new TemplateBuildError(`${first.message}; and with newer package lists: ${second.message}`);
+    }
   }
 }
 

@@ -65,7 +65,7 @@ export async function buildLinuxTemplate(options: BuildLinuxTemplateOptions): Pr
         apt: { cacheDir: join(cacheDir, 'packages'), log, signal },
       });
       signal.throwIfAborted();
-      await publish(join(work, 'bundle'), target);
+      await publish(work.bundle, target);
       log(`the template ${name} is sealed: ${metadata.digest}`);
       return metadata;
     });

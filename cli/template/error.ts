@@ -7,3 +7,6 @@ export class TemplateBuildError extends ExplainedError {
     this.name = 'TemplateBuildError';
   }
 }
+
+/** A program of the operating system is missing. */
+export class MissingProgramError extends TemplateBuildError {}

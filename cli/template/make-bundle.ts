@@ -10,6 +10,7 @@ import { extractKernel } from './kernel.ts';
 import { dropbearPrivateKey, parseOpensshEd25519 } from './openssh-key.ts';
 import { run } from './run.ts';
 import { sealBundle } from './seal.ts';
+import type { WorkDirectory } from './work-directory.ts';
 
 /** Login user of the templates that we build; it may become root by sudo. */
 export const LOGIN_USER = 'runner';
@@ -36,20 +37,25 @@ export interface BundleSources {
   readonly apt: AptOptions;
 }
 
-/** Makes a sealed bundle in `<work>/bundle`. Leaves other things in `work`. */
+/** Fills the bundle's directory and seals it. */
 export async function makeBundle(
-  work: string,
+  { scratch: work, bundle }: WorkDirectory,
   facts: BundleFacts,
   sources: BundleSources,
 ): Promise<TemplateMetadata> {
   const { log, signal } = sources.apt;
-  const bundle = join(work, 'bundle');
-  await mkdir(bundle);
   const { packages, kernel } = await fetchPackages(sources.packages, sources.kernelPackage, sources.apt);
   const keys = facts.guestAgent ? undefined : await bakeKeys(bundle);
   await makeOverlay(join(work, 'overlay'), facts, keys?.hostKey);
   log(`unpacking ${packages.length} packages and making the disk image`);
-  await makeImage(work, packages, kernel, keys?.login.publicKey ?? '', signal);
+  await makeImage({
+    work,
+    packages,
+    kernel,
+    image: join(bundle, TEMPLATE_FILES.disk),
+    authorizedKey: keys?.login.publicKey ?? '',
+    signal,
+  });
   const kernelArgs = await takeKernel(work, bundle, facts, signal);
   log('sealing the template');
   return sealBundle(
@@ -109,13 +115,19 @@ async function copyTree(from: string, to: string): Promise<void> {
   }
 }
 
-async function makeImage(
-  work: string,
-  packages: readonly PackageFile[],
-  kernel: PackageFile,
-  authorizedKey: string,
-  signal: AbortSignal,
-): Promise<void> {
+interface ImageSources {
+  readonly work: string;
+  readonly packages: readonly PackageFile[];
+  readonly kernel: PackageFile;
+  readonly image: string;
+  /** Empty where the seed disk brings the keys. */
+  readonly authorizedKey: string;
+  readonly signal: AbortSignal;
+}
+
+/** Leaves the tree in `<work>/root` and the kernel's package in `<work>/kernel`. */
+async function makeImage(sources: ImageSources): Promise<void> {
+  const { work, packages, kernel, image, authorizedKey, signal } = sources;
   const list = join(work, 'packages');
   await writeFile(list, packages.map(({ path }) => `${path}\n`).join(''));
   await run('fakeroot', ['sh', join(import.meta.dirname, 'rootfs.sh')], {
@@ -127,7 +139,7 @@ async function makeImage(
       PACKAGES: list,
       KERNEL: kernel.path,
       OVERLAY: join(work, 'overlay'),
-      IMAGE: join(work, 'bundle', TEMPLATE_FILES.disk),
+      IMAGE: image,
       IMAGE_BYTES: String(DISK_BYTES),
       LOGIN: LOGIN_USER,
       AUTHORIZED_KEY: authorizedKey,

@@ -89,6 +89,22 @@ if [ -n "$AUTHORIZED_KEY" ]; then
 fi
 chown -R 1000:1000 "$root/home/$LOGIN"
 
+# From here on, what the packages' own scripts would have done.
+for link in var/run:/run var/lock:/run/lock var/spool/mail:../mail; do
+  path=$root/${link%%:*}
+  rm -rf "$path"
+  mkdir -p "${path%/*}"
+  ln -s "${link#*:}" "$path"
+done
+for directory in mnt srv opt etc/opt var/opt media usr/local/bin usr/local/sbin usr/local/lib usr/local/share \
+  usr/local/include usr/local/src usr/local/etc; do
+  mkdir -p "$root/$directory"
+done
+mkdir -p "$root/var/mail"
+chown 0:8 "$root/var/mail"
+chmod 2775 "$root/var/mail"
+cp "$root/usr/share/base-files/dot.profile" "$root/root/.profile"
+cp "$root/usr/share/base-files/dot.bashrc" "$root/root/.bashrc"
 for file in profile nsswitch.conf; do
   for source in "$root/usr/share/base-files/$file" "$root/usr/share/libc-bin/$file"; do
     [ -e "$root/etc/$file" ] || [ ! -e "$source" ] || cp "$source" "$root/etc/$file"
@@ -97,9 +113,13 @@ done
 for program in reboot poweroff halt; do
   ln -s ../bin/busybox "$root/usr/sbin/$program"
 done
-mkdir -p "$root/etc/alternatives"
-ln -s /usr/bin/mawk "$root/etc/alternatives/awk"
-ln -s /etc/alternatives/awk "$root/usr/bin/awk"
+alternative() {
+  [ ! -e "$root$3" ] || update-alternatives --quiet --root "$root" --install "$@"
+}
+alternative /usr/bin/awk awk /usr/bin/mawk 5 --slave /usr/bin/nawk nawk /usr/bin/mawk
+alternative /usr/bin/which which /usr/bin/which.debianutils 0
+alternative /usr/bin/pager pager /usr/bin/more 50
+alternative /usr/bin/w w /usr/bin/w.procps 50
 find "$root/usr/share/ca-certificates" -name '*.crt' | sort | xargs cat > "$root/etc/ssl/certs/ca-certificates.crt"
 (cd "$root/usr/share/ca-certificates" && find . -name '*.crt' | sort | sed 's#^\./##') > "$root/etc/ca-certificates.conf"
 codename=$(. "$root/etc/os-release" && echo "$VERSION_CODENAME")

@@ -1,5 +1,5 @@
 import { spawn } from 'node:child_process';
-import { TemplateBuildError } from './error.ts';
+import { MissingProgramError, TemplateBuildError } from './error.ts';
 
 export interface RunOptions {
   readonly cwd?: string | undefined;
@@ -53,7 +53,7 @@ export async function run(file: string, args: readonly string[], options: RunOpt
     return Buffer.concat(chunks).toString('utf8');
   } catch (error) {
     throw isMissing(error)
-      ? new TemplateBuildError(
+      ? new MissingProgramError(
           `${file} is not installed; on Debian: apt-get install ${PACKAGE_OF.get(file) ?? file}`,
         )
       : error;

@@ -1,4 +1,4 @@
-import { chmod, mkdtemp, readdir, rename, rm, statfs } from 'node:fs/promises';
+import { chmod, mkdir, mkdtemp, readdir, rename, rm, statfs } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { TemplateBuildError } from './error.ts';
 import { syncPath } from './seal.ts';
@@ -9,17 +9,27 @@ const ROOM_BYTES = 1.5 * 1024 ** 3;
 /** Hidden, so that nobody takes it for a template; beside the target, so that a rename publishes it. */
 const prefixOf = (name: string): string => `.build-${name}.`;
 
-/** Runs `body` in a directory of its own, which is gone afterwards. */
+/** Where one build works. */
+export interface WorkDirectory {
+  readonly scratch: string;
+  /** Becomes the template. Beside the target: a sealed directory can be renamed, but not moved into another one. */
+  readonly bundle: string;
+}
+
+/** Runs `body` in directories of its own, which are gone afterwards. */
 export async function withWorkDirectory<T>(
   out: string,
   name: string,
-  body: (work: string) => Promise<T>,
+  body: (work: WorkDirectory) => Promise<T>,
 ): Promise<T> {
-  const work = await mkdtemp(join(out, prefixOf(name)));
+  const scratch = await mkdtemp(join(out, prefixOf(name)));
+  const work = { scratch, bundle: `${scratch}.bundle` };
   try {
+    await mkdir(work.bundle);
     return await body(work);
   } finally {
-    await removeTree(work);
+    await removeTree(work.bundle);
+    await removeTree(work.scratch);
   }
 }
 
@@ -53,9 +63,8 @@ export async function requireRoom(dir: string): Promise<void> {
   );
 }
 
-/** Sealed directories must be made writable before their entries can go. */
+/** A sealed directory must be made writable before its entries can go. */
 async function removeTree(path: string): Promise<void> {
   await chmod(path, 0o700).catch(() => undefined);
-  await chmod(join(path, 'bundle'), 0o700).catch(() => undefined);
   await rm(path, { recursive: true, force: true, maxRetries: 5 });
 }

@@ -86,6 +86,8 @@ describe('a guest with a seed disk', () => {
       /^[1-9][0-9]+$/,
     );
     expect(await inGuest(session, 'sudo modprobe overlay && lsmod | grep -c ^overlay')).toBe('1');
+    expect(await inGuest(session, 'cat /etc/machine-id')).toMatch(/^[0-9a-f]{32}$/);
+    expect(await inGuest(session, 'which curl git tar unzip zstd')).toContain('/usr/bin/git');
     expect(await inGuest(session, 'sudo find / -xdev -nouser -o -xdev -nogroup | head')).toBe('');
   });
 
