@@ -7,7 +7,7 @@ import { EVENTS, type KubeEvent } from '../../kube/events.ts';
 import type { Stored } from '../../kube/object.ts';
 import { runnerClass } from '../builders/runner-class.ts';
 import { template } from '../builders/template.ts';
-import { mayBind } from './controller-client.ts';
+import { interfered, mayBind, type Write } from './controller-client.ts';
 import { SkippingClock } from './controller-clock.ts';
 import { controllerSuite, withBasics } from './controller-suite.ts';
 import type { ControllerWorld } from './controller-world.ts';
@@ -134,10 +134,18 @@ describe('an Event tells', () => {
     const ref = { namespace: world.namespace, name: 'r' };
     await mayBind(world.client, world.controllerClient, ref, false);
     const clock = new SkippingClock();
-    await world.controller({ clock });
+    let tries = 0;
+    const count = ({ verb, kind }: Write): void => {
+      if (verb === 'patch' && kind === 'Runner') tries += 1;
+    };
+    const client = interfered(world.controllerClient, { before: count });
+    await world.controller({ client, clock, hostGraceMs: 1e9 });
     const [refusal] = await told(world, 'r', 1);
     expect(refusal).toMatch(/^Warning BindingRefused: .*cannot patch resource "runners"/);
-    clock.skip(REFUSED_RETRY_MS);
+    await world.eventually('another try', async () => {
+      if (tries === 1) clock.skip(REFUSED_RETRY_MS);
+      return tries > 1 || undefined;
+    });
     await mayBind(world.client, world.controllerClient, ref, true);
     await world.eventually('the binding', async () => {
       clock.skip(REFUSED_RETRY_MS / 10);
