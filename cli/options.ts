@@ -1,14 +1,17 @@
+import { isIP } from 'node:net';
 import { homedir, hostname } from 'node:os';
 import { join, resolve } from 'node:path';
 import { InvalidArgumentError, Option } from 'commander';
+import { hostNameProblem } from '../node-daemon/host/name.ts';
 
 /** Options that several commands share. Each has an environment variable. */
 
 const PREFIX = 'SHOESVZ_';
 
-/** `--max-runners` → SHOESVZ_MAX_RUNNERS */
-export function option(flags: string, description: string): Option {
-  const created = new Option(flags, description);
+/** `--max-runners` → SHOESVZ_MAX_RUNNERS. `fallback` says what holds without it, where that is no fixed value. */
+export function option(flags: string, description: string, fallback?: string): Option {
+  const text = fallback === undefined ? description : `${description}; default: ${fallback}`;
+  const created = new Option(flags, text);
   return created.env(`${PREFIX}${created.name().replaceAll('-', '_').toUpperCase()}`);
 }
 
@@ -20,7 +23,22 @@ export function integer(min: number, max: number): (text: string) => number {
   };
 }
 
-const path = (text: string): string => resolve(text);
+/** A relative path is one from the working directory. */
+export function path(text: string): string {
+  if (text === '') throw new InvalidArgumentError('It has to be a path.');
+  return resolve(text);
+}
+
+function hostName(text: string): string {
+  const problem = hostNameProblem(text);
+  if (problem !== undefined) throw new InvalidArgumentError(`It ${problem}.`);
+  return text;
+}
+
+function address(text: string): string {
+  if (isIP(text) !== 0 || text === 'localhost') return text;
+  throw new InvalidArgumentError('It has to be an IP address of this machine, such as 127.0.0.1.');
+}
 
 const dataHome = (): string => process.env.XDG_DATA_HOME ?? join(homedir(), '.local', 'share');
 
@@ -29,24 +47,27 @@ export const dataDirOption = (): Option =>
     .argParser(path)
     .default(join(dataHome(), 'shoes-vz'));
 
-export const hostRootOption = (defaultDir: string | undefined): Option => {
-  const created = option('--host-root <dir>', 'templates and bundles of VMs, on one volume').argParser(path);
-  return defaultDir === undefined ? created : created.default(defaultDir);
-};
+/** Of hosts that serve a cluster. */
+export const DEFAULT_HOST_ROOT = '/opt/myshoes/vz';
 
-export const hostNameOption = (): Option =>
-  option('--host-name <name>', 'name of the host object').default(
-    undefined,
-    `from the machine: ${hostname()}`,
-  );
+export const hostRootOption = (fallback?: string): Option =>
+  option('--host-root <dir>', 'templates and bundles of VMs, on one volume', fallback).argParser(path);
+
+export const hostNameOption = (fallback: string): Option =>
+  option('--host-name <name>', 'name of the host object', fallback).argParser(hostName);
+
+/** What a host name is by default. */
+export const OWN_NAME = `the machine's own, ${hostname()}`;
 
 export const kubeconfigOption = (): Option =>
-  option('--kubeconfig <file>', 'how to reach the API server')
-    .argParser(path)
-    .default(undefined, "KUBECONFIG, ~/.kube/config, or the Pod's service account");
+  option(
+    '--kubeconfig <file>',
+    'how to reach the API server',
+    "KUBECONFIG, ~/.kube/config, or the Pod's service account",
+  ).argParser(path);
 
 export const contextOption = (): Option =>
-  option('--context <name>', 'context of the kubeconfig').default(undefined, 'its current context');
+  option('--context <name>', 'context of the kubeconfig', 'its current context');
 
 export const logLevelOption = (): Option =>
   option('--log-level <level>', 'least severe log lines')
@@ -54,14 +75,18 @@ export const logLevelOption = (): Option =>
     .default('info');
 
 export const maxRunnersOption = (): Option =>
-  option('--max-runners <n>', 'most VMs at once; for a host object that is created now')
-    .argParser(integer(0, 1000))
-    .default(undefined, '2 on a Mac, limited by resources on Linux');
+  option(
+    '--max-runners <n>',
+    'most VMs at once; for a host object that is created now',
+    '2 on a Mac, limited by resources on Linux',
+  ).argParser(integer(0, 1000));
 
 export const cpuOvercommitOption = (): Option =>
-  option('--cpu-overcommit <n>', 'virtual CPUs per physical one; for a host object that is created now')
-    .argParser(integer(1, 64))
-    .default(undefined, '1 on a Mac, 4 on Linux');
+  option(
+    '--cpu-overcommit <n>',
+    'virtual CPUs per physical one; for a host object that is created now',
+    '1 on a Mac, 4 on Linux',
+  ).argParser(integer(1, 64));
 
 export const driverOption = (): Option =>
   option('--driver <driver>', 'how VMs run').choices(['qemu']).default('qemu');
@@ -74,10 +99,10 @@ export const guestLinkPortOption = (defaultPort: number): Option =>
     .argParser(integer(0, 65535))
     .default(defaultPort);
 
-export const stateFileOption = (defaultFile: string | undefined): Option => {
-  const created = option('--state-file <file>', 'runner-state.json, for tools on the host').argParser(path);
-  return defaultFile === undefined ? created : created.default(defaultFile);
-};
+export const stateFileOption = (defaultFile: string): Option =>
+  option('--state-file <file>', 'runner-state.json, for tools on the host')
+    .argParser(path)
+    .default(defaultFile);
 
 export const placementOption = (): Option =>
   option('--placement <policy>', 'whether Runners are spread over hosts or packed on few')
@@ -90,4 +115,6 @@ export const metricsPortOption = (defaultPort: number): Option =>
     .default(defaultPort);
 
 export const metricsAddressOption = (): Option =>
-  option('--metrics-address <address>', 'address of /metrics, /healthz and /readyz').default('127.0.0.1');
+  option('--metrics-address <address>', 'address of /metrics, /healthz and /readyz')
+    .argParser(address)
+    .default('127.0.0.1');

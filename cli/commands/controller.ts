@@ -1,7 +1,8 @@
 import { Command } from 'commander';
 import { runController } from '../../controller/main.ts';
 import { loadKubeClient } from '../../kube/client.ts';
-import { untilStopped } from '../lifetime.ts';
+import { requireFreePort } from '../free-port.ts';
+import { listenForStop } from '../lifetime.ts';
 import { stderrLogger } from '../logging.ts';
 import {
   contextOption,
@@ -34,23 +35,24 @@ export const controllerCommand = (): Command =>
     .action(run);
 
 async function run(options: Options): Promise<void> {
-  const log = stderrLogger(options.logLevel);
+  const { kubeconfig, context, placement, metricsAddress: host, metricsPort: port } = options;
+  const stop = listenForStop();
   const client = loadKubeClient({
-    kubeconfigPath: options.kubeconfig,
-    context: options.context,
+    kubeconfigPath: kubeconfig,
+    context,
     userAgent: `shoes-vz-controller/${VERSION}`,
   });
   try {
+    await requireFreePort({ flag: '--metrics-port', host, port });
     const controller = await runController({
       client,
-      log,
-      placement: options.placement,
-      http:
-        options.metricsPort === 0 ? undefined : { host: options.metricsAddress, port: options.metricsPort },
+      log: stderrLogger(options.logLevel),
+      placement,
+      http: port === 0 ? undefined : { host, port },
     });
     try {
-      await controller.ready;
-      await untilStopped();
+      await Promise.race([controller.ready, stop.interrupted]);
+      await Promise.race([stop.asked, controller.failed]);
     } finally {
       await controller.stop();
     }

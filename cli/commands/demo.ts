@@ -3,9 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Command } from 'commander';
 import { runDemo } from '../demo/run.ts';
-import { CliError } from '../failure.ts';
-import { untilStopped } from '../lifetime.ts';
-import { fileLogger } from '../logging.ts';
+import { listenForStop } from '../lifetime.ts';
 import { option } from '../options.ts';
 
 interface Options {
@@ -22,6 +20,9 @@ export const demoCommand = (): Command =>
     .addOption(option('--keep', 'keep data, logs and templates of the demo, and say where they are'))
     .action(run);
 
+/** The paths of sockets below it are bounded. */
+const LONGEST_TMPDIR = 13;
+
 async function run(options: Options): Promise<void> {
   const out = options.json === true ? process.stderr : process.stdout;
   const began = performance.now();
@@ -29,21 +30,20 @@ async function run(options: Options): Promise<void> {
     const seconds = ((performance.now() - began) / 1000).toFixed(1);
     out.write(`${seconds.padStart(6)} s  ${line}\n`);
   };
-  // Short: the names of control sockets below it are bounded.
-  const dataDir = await mkdtemp(join(tmpdir(), 'svz-demo-'));
-  const stop = new AbortController();
-  const log = fileLogger('debug', join(dataDir, 'logs', 'shoes-vz.log'));
-  let keep = options.keep === true;
+  const stop = listenForStop();
+  void stop.asked.then((signal) =>
+    tell(`${signal}: ending what was begun; a second one ends at once, and leaves it`),
+  );
+  const parent = Buffer.byteLength(tmpdir()) > LONGEST_TMPDIR ? '/tmp' : tmpdir();
+  const dataDir = await mkdtemp(join(parent, 'svz-demo-'));
+  let keep = true;
   try {
-    const interrupted = untilStopped().then((signal) => stop.abort(new CliError(`stopped by ${signal}`)));
-    const report = await Promise.race([
-      runDemo({ dataDir, log, tell, signal: stop.signal }),
-      interrupted.then(() => undefined),
-    ]);
-    if (report === undefined) throw stop.signal.reason;
+    const report = await runDemo({ dataDir, tell, stop });
+    keep = options.keep === true;
     if (options.json === true) process.stdout.write(`${JSON.stringify(report)}\n`);
   } catch (error) {
-    keep ||= !stop.signal.aborted;
+    // The logs of a failure are worth keeping; an interrupted demo has none.
+    keep = !stop.signal.aborted;
     throw error;
   } finally {
     if (keep) tell(`kept        ${dataDir}, with logs in logs/`);

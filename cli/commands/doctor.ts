@@ -1,14 +1,25 @@
 import { existsSync } from 'node:fs';
-import { statfs } from 'node:fs/promises';
-import { createServer } from 'node:net';
+import { rmdir } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
 import { Command } from 'commander';
-import { BundleStore, templatesDir } from '../../node-daemon/vm/bundle.ts';
+import { tryFileLock } from '../../node-daemon/file-lock.ts';
+import { readVolume } from '../../node-daemon/host/machine.ts';
+import { ROOT_LOCK_FILE } from '../../node-daemon/host/root-lock.ts';
+import { BundleStore, runnersDir, templatesDir } from '../../node-daemon/vm/bundle.ts';
 import { checkHostRoot } from '../../node-daemon/vm/host-root.ts';
 import { systemProcesses } from '../../node-daemon/vm/process.ts';
 import { QemuDriver } from '../../node-daemon/vm/qemu/driver.ts';
 import { anyBootableTemplate } from '../../node-daemon/vm/qemu/template-files.ts';
-import { CliError } from '../failure.ts';
-import { guestLinkPortOption, hostRootOption } from '../options.ts';
+import { CliError, oneLine } from '../failure.ts';
+import { requireFreePort, type WantedPort } from '../free-port.ts';
+import { listenForStop } from '../lifetime.ts';
+import {
+  DEFAULT_HOST_ROOT,
+  guestLinkPortOption,
+  hostRootOption,
+  metricsAddressOption,
+  metricsPortOption,
+} from '../options.ts';
 import { missingPackages } from '../setup/packages.ts';
 
 /** `warn`: it works, but less well than it could. */
@@ -18,31 +29,40 @@ interface Finding {
   readonly detail: string;
 }
 
+interface Options {
+  readonly hostRoot: string;
+  readonly guestLinkPort: number;
+  readonly metricsAddress: string;
+  readonly metricsPort: number;
+}
+
 export const doctorCommand = (): Command =>
   new Command('doctor')
     .description(
-      'Looks whether this machine can run VMs well, and says what would make it so. Changes nothing.',
+      'Looks whether this machine can run VMs well as a host, and says what would make it so. Changes nothing.',
     )
-    .addOption(hostRootOption('/opt/myshoes/vz'))
+    .addOption(hostRootOption().default(DEFAULT_HOST_ROOT))
     .addOption(guestLinkPortOption(8081))
+    .addOption(metricsAddressOption())
+    .addOption(metricsPortOption(8083))
     .action(run);
 
-async function run(options: { hostRoot: string; guestLinkPort: number }): Promise<void> {
-  const findings = [
-    platform(),
-    node(),
-    await packages(),
-    ...(await hostRoot(options.hostRoot)),
-    await port(options.guestLinkPort),
-  ];
+/** Free room below which a host is soon full: a handful of VMs that write to their disks. */
+const AMPLE_BYTES = 20 * 2 ** 30;
+
+async function run(options: Options): Promise<void> {
+  const stop = listenForStop();
+  const findings = [platform(), node(), await packages()];
+  const served = isServed(options.hostRoot);
+  findings.push(...(await leavingNoDirectories(options.hostRoot, () => hostRoot(options.hostRoot))));
+  stop.signal.throwIfAborted();
+  findings.push(...(await ports(options, served)));
   for (const { verdict, subject, detail } of findings) {
     process.stdout.write(`${verdict.padEnd(5)}${subject.padEnd(14)}${detail}\n`);
   }
-  const failed = findings.filter(({ verdict }) => verdict === 'fail');
+  const failed = findings.filter(({ verdict }) => verdict === 'fail').map(({ subject }) => subject);
   if (failed.length > 0) {
-    throw new CliError(
-      `this machine cannot run VMs yet: see ${failed.map(({ subject }) => subject).join(', ')}`,
-    );
+    throw new CliError(`this machine cannot run VMs yet: see ${[...new Set(failed)].join(', ')}`);
   }
 }
 
@@ -72,20 +92,40 @@ async function packages(): Promise<Finding> {
       };
 }
 
-async function hostRoot(path: string): Promise<Finding[]> {
-  if (!existsSync(path)) {
-    return [
-      { verdict: 'warn', subject: 'host root', detail: `${path} is not there yet; the node daemon makes it` },
-    ];
+/** Whether a node daemon runs on this root, whose ports are then taken by itself. */
+function isServed(root: string): boolean {
+  const file = join(root, ROOT_LOCK_FILE);
+  if (!existsSync(file)) return false;
+  const lock = tryFileLock(file);
+  lock?.release();
+  return lock === undefined;
+}
+
+/** A host root is judged by making it; what was not there before goes again, unless somebody uses it by now. */
+async function leavingNoDirectories<T>(root: string, look: () => Promise<T>): Promise<T> {
+  const made = [templatesDir(root), runnersDir(root)].filter((path) => !existsSync(path));
+  for (let path = root; !existsSync(path) && path !== dirname(path); path = dirname(path)) made.push(path);
+  try {
+    return await look();
+  } finally {
+    for (const path of made) await rmdir(path).catch(() => undefined);
   }
+}
+
+async function hostRoot(path: string): Promise<Finding[]> {
+  const there = existsSync(path);
   const checked = await checkHostRoot(path);
   if (!checked.ok) return [{ verdict: 'fail', subject: 'host root', detail: checked.problem }];
-  const { bavail, bsize } = await statfs(checked.root);
-  const gib = Math.floor((bavail * bsize) / 2 ** 30);
+  const { freeBytes } = await readVolume(checked.root);
+  const gib = Math.floor(freeBytes / 2 ** 30);
   return [
-    { verdict: 'ok', subject: 'host root', detail: checked.root },
     {
-      verdict: gib >= 20 ? 'ok' : 'warn',
+      verdict: 'ok',
+      subject: 'host root',
+      detail: there ? checked.root : `${path} is not there yet, and can be made`,
+    },
+    {
+      verdict: freeBytes >= AMPLE_BYTES ? 'ok' : 'warn',
       subject: 'room',
       detail: `${gib} GiB free on the volume of the host root`,
     },
@@ -116,27 +156,24 @@ async function driver(root: string): Promise<Finding[]> {
           },
     ];
   } catch (error) {
-    return [
-      { verdict: 'fail', subject: 'driver', detail: error instanceof Error ? error.message : String(error) },
-    ];
+    return [{ verdict: 'fail', subject: 'driver', detail: reasonOf(error) }];
   }
 }
 
-function port(number: number): Promise<Finding> {
-  if (number === 0) return Promise.resolve({ verdict: 'ok', subject: 'ports', detail: 'any free one' });
-  return new Promise((resolve) => {
-    const server = createServer();
-    server.once('error', () =>
-      resolve({
-        verdict: 'fail',
-        subject: 'ports',
-        detail: `--guest-link-port: ${number} is taken by another program`,
-      }),
-    );
-    server.listen(number, '127.0.0.1', () => {
-      server.close(() =>
-        resolve({ verdict: 'ok', subject: 'ports', detail: `${number} is free for the guest link` }),
-      );
-    });
-  });
+async function ports(options: Options, served: boolean): Promise<Finding[]> {
+  const wanted: readonly WantedPort[] = [
+    { flag: '--guest-link-port', host: '127.0.0.1', port: options.guestLinkPort },
+    { flag: '--metrics-port', host: options.metricsAddress, port: options.metricsPort },
+  ];
+  const look = async (one: WantedPort): Promise<Finding> => {
+    const where = `${one.port} of ${one.host}`;
+    const problem = await requireFreePort(one).then(() => undefined, reasonOf);
+    if (problem === undefined) return { verdict: 'ok', subject: 'port', detail: `${where} is free` };
+    if (!served) return { verdict: 'fail', subject: 'port', detail: problem };
+    const detail = `${where} is taken, it seems by the node daemon that serves this host root`;
+    return { verdict: 'ok', subject: 'port', detail };
+  };
+  return await Promise.all(wanted.filter(({ port }) => port !== 0).map(look));
 }
+
+const reasonOf = (error: unknown): string => oneLine(error instanceof Error ? error.message : String(error));

@@ -1,11 +1,16 @@
 import { Command } from 'commander';
+import { LINUX_HOSTS, MAC_HOSTS, RUNNERS } from '../../crds/resources.ts';
 import { loadKubeClient } from '../../kube/client.ts';
 import { startNodeDaemon } from '../../node-daemon/main.ts';
-import { untilStopped } from '../lifetime.ts';
+import { requireKinds } from '../api-check.ts';
+import { requireFreePort } from '../free-port.ts';
+import { asHostRoot, discardingOnFailure } from '../fresh-directory.ts';
+import { listenForStop } from '../lifetime.ts';
 import { stderrLogger } from '../logging.ts';
 import {
   contextOption,
   cpuOvercommitOption,
+  DEFAULT_HOST_ROOT,
   driverOption,
   guestLinkPortOption,
   hostNameOption,
@@ -15,6 +20,7 @@ import {
   maxRunnersOption,
   metricsAddressOption,
   metricsPortOption,
+  OWN_NAME,
   stateFileOption,
 } from '../options.ts';
 import { VERSION } from '../version.ts';
@@ -39,8 +45,8 @@ export const nodeDaemonCommand = (): Command =>
     .description('Runs the node daemon of this machine: registers it as a host and runs the VMs bound to it.')
     .addOption(kubeconfigOption())
     .addOption(contextOption())
-    .addOption(hostRootOption('/opt/myshoes/vz'))
-    .addOption(hostNameOption())
+    .addOption(hostRootOption().default(DEFAULT_HOST_ROOT))
+    .addOption(hostNameOption(OWN_NAME))
     .addOption(driverOption())
     .addOption(maxRunnersOption())
     .addOption(cpuOvercommitOption())
@@ -51,7 +57,11 @@ export const nodeDaemonCommand = (): Command =>
     .addOption(logLevelOption())
     .action(run);
 
+const ROLE = 'deploy/rbac/node-daemon.yaml';
+
 async function run(options: Options): Promise<void> {
+  const { hostRoot, guestLinkPort, metricsAddress: host, metricsPort: port } = options;
+  const stop = listenForStop();
   const log = stderrLogger(options.logLevel);
   const client = loadKubeClient({
     kubeconfigPath: options.kubeconfig,
@@ -59,12 +69,16 @@ async function run(options: Options): Promise<void> {
     userAgent: `shoes-vz-node-daemon/${VERSION}`,
   });
   try {
-    const http =
-      options.metricsPort === 0 ? undefined : { host: options.metricsAddress, port: options.metricsPort };
-    const daemon = await startNodeDaemon({ ...options, client, http, version: VERSION, log });
+    await requireFreePort({ flag: '--guest-link-port', host: '127.0.0.1', port: guestLinkPort });
+    await requireFreePort({ flag: '--metrics-port', host, port });
+    await requireKinds(client, [RUNNERS, LINUX_HOSTS, MAC_HOSTS], ROLE);
+    const http = port === 0 ? undefined : { host, port };
+    const daemon = await discardingOnFailure([asHostRoot(hostRoot)], () =>
+      startNodeDaemon({ ...options, client, http, version: VERSION, log, signal: stop.signal }),
+    );
     log.info({ host: daemon.hostName, hostRoot: daemon.hostRoot }, 'ready');
     try {
-      await untilStopped();
+      await stop.asked;
     } finally {
       await daemon.stop();
     }

@@ -1,7 +1,7 @@
-import { join } from 'node:path';
+import { readdir } from 'node:fs/promises';
 import { Command } from 'commander';
-import { untilStopped } from '../lifetime.ts';
-import { fileLogger } from '../logging.ts';
+import { templatesDir } from '../../node-daemon/vm/bundle.ts';
+import { listenForStop } from '../lifetime.ts';
 import {
   cpuOvercommitOption,
   dataDirOption,
@@ -12,11 +12,12 @@ import {
   logLevelOption,
   maxRunnersOption,
   metricsPortOption,
+  OWN_NAME,
   option,
   placementOption,
 } from '../options.ts';
-import { startSystem } from '../system.ts';
-import { recallUp, rememberUp } from '../up-file.ts';
+import { missingPackages } from '../setup/packages.ts';
+import { type System, startSystem } from '../system.ts';
 
 interface Options {
   readonly dataDir: string;
@@ -38,12 +39,14 @@ export const upCommand = (): Command =>
       'Runs a whole system on this machine: API server, etcd, controller and node daemon. Ctrl-C stops it; VMs run on and the next up adopts them.',
     )
     .addOption(dataDirOption())
-    .addOption(hostRootOption(undefined).default(undefined, 'the one of the last up, else <data-dir>/host'))
-    .addOption(hostNameOption())
+    .addOption(hostRootOption('the one of the last up, else <data-dir>/host'))
+    .addOption(hostNameOption(`the one of the last up, else ${OWN_NAME}`))
     .addOption(
-      option('--api-port <port>', 'port of the API server')
-        .argParser(integer(1, 65535))
-        .default(undefined, 'the one of the last up, else any free one'),
+      option(
+        '--api-port <port>',
+        'port of the API server',
+        'the one of the last up, else any free one',
+      ).argParser(integer(1, 65535)),
     )
     .addOption(maxRunnersOption())
     .addOption(cpuOvercommitOption())
@@ -64,28 +67,30 @@ export const upCommand = (): Command =>
 const say = (line: string): void => void process.stdout.write(`${line}\n`);
 
 async function run(options: Options): Promise<void> {
-  // VMs that the last up left running belong to its host: another name would not be theirs.
-  const last = await recallUp(options.dataDir);
-  const logFile = join(options.dataDir, 'logs', 'shoes-vz.log');
-  const system = await startSystem({
-    ...options,
-    hostRoot: options.hostRoot ?? last?.hostRoot ?? join(options.dataDir, 'host'),
-    hostName: options.hostName ?? last?.hostName,
-    log: fileLogger(options.logLevel, logFile),
-    progress: say,
-  });
-  await rememberUp(options.dataDir, { hostRoot: system.daemon.hostRoot, hostName: system.daemon.hostName });
+  const stop = listenForStop();
+  const system = await startSystem({ ...options, progress: say, signal: stop.signal });
   try {
-    say(`API server   ${system.controlPlane.server}`);
-    say(`host         ${system.daemon.hostName}, templates in ${join(system.daemon.hostRoot, 'templates')}`);
-    say(`log          ${logFile}`);
-    say('ready');
-    say('');
-    say(`  export KUBECONFIG=${system.controlPlane.kubeconfigPath}`);
-    say('  kubectl get shoesvz -A');
-    const signal = await untilStopped(system.failed);
+    await introduce(system);
+    const signal = await Promise.race([stop.asked, system.failed]);
     say(`${signal}: stopping; VMs run on, and the next up adopts them`);
   } finally {
     await system.stop();
   }
+}
+
+/** Last of all `ready`, and what to do with it. */
+async function introduce({ controlPlane, daemon, logFile }: System): Promise<void> {
+  const templates = templatesDir(daemon.hostRoot);
+  say(`API server   ${controlPlane.server}`);
+  say(`host         ${daemon.hostName}, templates in ${templates}`);
+  say(`log          ${logFile}`);
+  const missing = await missingPackages(['run-vms']);
+  if (missing.length > 0) say(`no VM can run yet: install ${missing.join(' ')} (apt-get install, as root)`);
+  if ((await readdir(templates)).every((name) => name.startsWith('.'))) {
+    say(`no template yet: shoes-vz template build linux --host-root ${daemon.hostRoot}`);
+  }
+  say('ready');
+  say('');
+  say(`  export KUBECONFIG=${controlPlane.kubeconfigPath}`);
+  say('  kubectl get shoesvz -A');
 }

@@ -29,6 +29,8 @@ export interface ControlPlaneOptions {
   readonly unsafeNoFsync?: boolean | undefined;
   /** Told of steps that take long and of what a person would want to know. */
   readonly log: (line: string) => void;
+  /** Ends the start, which then rejects with its reason. Of no effect afterwards. */
+  readonly signal?: AbortSignal | undefined;
 }
 
 /** A running API server with its etcd. */
@@ -69,13 +71,26 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
     const reaped = await reapRecorded(layout.processes);
     if (reaped.length > 0)
       options.log(`ended ${reaped.join(' and ')}, left running when their owner was killed`);
-    const binaries = options.binaries ?? (await controlPlaneBinaries({ progress: options.log }));
+    const binaries = options.binaries ?? (await findBinaries(options));
     const bindAddress = options.bindAddress ?? (await defaultBindAddress());
     const { programs, port, kubeconfig } = await startOnSomePort(layout, binaries, bindAddress, options);
     return handle({ layout, lock, programs, binaries, server: serverUrl(bindAddress, port), kubeconfig });
   } catch (error) {
     lock.release();
     throw error;
+  }
+}
+
+/** A build that is abandoned ends with this process, and leaves nothing that the next one does not remove. */
+async function findBinaries({ log, signal }: ControlPlaneOptions): Promise<ControlPlaneBinaries> {
+  const aborted = Promise.withResolvers<never>();
+  const abort = (): void => aborted.reject(signal?.reason);
+  signal?.addEventListener('abort', abort, { once: true });
+  try {
+    signal?.throwIfAborted();
+    return await Promise.race([controlPlaneBinaries({ progress: log }), aborted.promise]);
+  } finally {
+    signal?.removeEventListener('abort', abort);
   }
 }
 
@@ -108,6 +123,7 @@ async function startOnSomePort(
         port,
         auditLog,
         unsafeNoFsync,
+        signal: options.signal,
       });
       await writeKubeconfig(layout.kubeconfig, serverUrl(bindAddress, port), pki);
       await writeFileAtomic(layout.endpoint, `${bindAddress} ${port}\n`);

@@ -37,6 +37,15 @@ export async function recordProcesses(
   await writeFileAtomic(path, `${JSON.stringify(content)}\n`);
 }
 
+/** The recorded processes that still live. A pid that was given to another process since then is none of them. */
+export async function livingRecorded(
+  path: string,
+): Promise<readonly { readonly name: string; readonly pid: number }[]> {
+  const entries = await readRecord(path);
+  const alive = await Promise.all(entries.map(isAlive));
+  return entries.filter((_, index) => alive[index]);
+}
+
 /**
  * Kills the recorded processes that still live, the last started first, and returns their names when they
  * were observed gone. A pid that was given to another process since then is left alone.

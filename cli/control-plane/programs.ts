@@ -19,6 +19,7 @@ export interface ProgramsOptions {
   readonly port: number;
   readonly auditLog: string | undefined;
   readonly unsafeNoFsync: boolean;
+  readonly signal: AbortSignal | undefined;
 }
 
 /** etcd and kube-apiserver, both running. */
@@ -31,9 +32,10 @@ const ETCD_TIMEOUT_MS = 30_000;
 const READY_TIMEOUT_MS = 120_000;
 const STOP_GRACE_MS = 5_000;
 
-/** Starts both and returns when the API server is ready. On failure both are gone. */
+/** Starts both and returns when the API server is ready. On failure, and when it is aborted, both are gone. */
 export async function startPrograms(options: ProgramsOptions): Promise<Programs> {
-  const { layout } = options;
+  const { layout, signal } = options;
+  signal?.throwIfAborted();
   await rm(join(layout.etcd, CLIENT_SOCKET), { force: true });
   const etcd = await OwnedProcess.start({
     name: 'etcd',
@@ -46,8 +48,8 @@ export async function startPrograms(options: ProgramsOptions): Promise<Programs>
   try {
     // etcd listens before it serves, and the API server waits for its first answer: no need to wait longer
     // here.
-    await succeeds([etcd], ETCD_TIMEOUT_MS, (ms, signal) =>
-      waitForFile(join(layout.etcd, CLIENT_SOCKET), ms, signal),
+    await succeeds([etcd], ETCD_TIMEOUT_MS, signal, (ms, until) =>
+      waitForFile(join(layout.etcd, CLIENT_SOCKET), ms, until),
     );
     apiserver = await OwnedProcess.start({
       name: 'kube-apiserver',
@@ -63,8 +65,8 @@ export async function startPrograms(options: ProgramsOptions): Promise<Programs>
     });
     await recordProcesses(layout.processes, [etcd, apiserver]);
     const server = serverUrl(options.bindAddress, options.port);
-    await succeeds([apiserver, etcd], READY_TIMEOUT_MS, (ms, signal) =>
-      waitForReady(server, options.pki, ms, signal),
+    await succeeds([apiserver, etcd], READY_TIMEOUT_MS, signal, (ms, until) =>
+      waitForReady(server, options.pki, ms, until),
     );
     return { etcd, apiserver };
   } catch (error) {
@@ -94,12 +96,15 @@ const auditFiles = (options: ProgramsOptions) =>
 async function succeeds(
   processes: readonly [OwnedProcess, ...OwnedProcess[]],
   timeoutMs: number,
-  condition: (timeoutMs: number, signal: AbortSignal) => Promise<boolean>,
+  signal: AbortSignal | undefined,
+  condition: (timeoutMs: number, until: AbortSignal) => Promise<boolean>,
 ): Promise<void> {
   const abort = new AbortController();
+  const until = AbortSignal.any(signal === undefined ? [abort.signal] : [abort.signal, signal]);
   const early = Promise.race(processes.map((process) => process.exited));
-  const settled = await Promise.race([condition(timeoutMs, abort.signal), early]);
+  const settled = await Promise.race([condition(timeoutMs, until), early]);
   abort.abort();
+  signal?.throwIfAborted();
   if (settled === true) return;
   if (settled !== false) throw new ControlPlaneError('StartFailed', failureText(settled));
   const [{ name, tail }] = processes;

@@ -5,8 +5,8 @@ const MAX_BYTES = 8 << 20;
 const TAIL_CHARACTERS = 8_192;
 
 /**
- * A child's output in a file of at most 8 MiB and one predecessor (`.1`), with the end of it in memory for
- * error messages. What cannot be written is dropped: a full disk must not stop the child. Writes
+ * A program's output in a file of at most 8 MiB and one predecessor (`.1`), with the end of it in memory for
+ * error messages. What cannot be written is dropped: a full disk must not stop the program. Writes
  * synchronously: these programs say little, and no queue has to be bounded.
  */
 export class RotatingLog {
@@ -22,7 +22,7 @@ export class RotatingLog {
 
   /** Takes everything that the source emits until it ends. */
   follow(source: Readable): void {
-    source.on('data', (chunk: Buffer) => this.#write(chunk));
+    source.on('data', (chunk: Buffer) => this.write(chunk));
     source.on('error', () => undefined);
   }
 
@@ -45,7 +45,8 @@ export class RotatingLog {
     }
   }
 
-  #write(chunk: Buffer): void {
+  write(output: Buffer | string): void {
+    const chunk = Buffer.from(output);
     this.#tail = (this.#tail + chunk.toString('utf8')).slice(-TAIL_CHARACTERS);
     try {
       if (this.#bytes + chunk.byteLength > MAX_BYTES) this.#rotate();

@@ -1,6 +1,5 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { Logger } from 'pino';
 import type { Host } from '../../crds/host.ts';
 import { HOST_RESOURCES, RUNNER_CLASSES, RUNNERS, TEMPLATES } from '../../crds/resources.ts';
 import type { Runner } from '../../crds/runner.ts';
@@ -10,12 +9,15 @@ import { systemClock } from '../../kube/clock.ts';
 import { Informer } from '../../kube/informer.ts';
 import type { Stored } from '../../kube/object.ts';
 import { openSession } from '../../node-daemon/ssh/session.ts';
-import { bundlePaths } from '../../node-daemon/vm/bundle.ts';
+import { BundleStore, bundlePaths, templatesDir } from '../../node-daemon/vm/bundle.ts';
+import { systemProcesses } from '../../node-daemon/vm/process.ts';
+import { QemuDriver } from '../../node-daemon/vm/qemu/driver.ts';
 import type { TemplateMetadata } from '../../node-daemon/vm/template.ts';
 import { recallAccelerator, rememberAccelerator } from '../accelerator-cache.ts';
 import { burnAll, within } from '../burn.ts';
 import { cacheDirectory } from '../control-plane/binaries-cache.ts';
-import { CliError } from '../failure.ts';
+import { CliError, oneLine } from '../failure.ts';
+import type { StopRequest } from '../lifetime.ts';
 import { ensurePackages } from '../setup/packages.ts';
 import { type System, startSystem } from '../system.ts';
 import { buildLinuxTemplate } from '../template/build.ts';
@@ -24,23 +26,28 @@ import { demoClass, demoRunner, demoTemplate } from './manifests.ts';
 import { type DemoReport, Story } from './story.ts';
 
 export interface DemoOptions {
+  /** Must be there. */
   readonly dataDir: string;
-  readonly log: Logger;
   readonly tell: (line: string) => void;
-  readonly signal: AbortSignal;
+  readonly stop: StopRequest;
 }
 
 /** A guest under plain emulation on a busy machine is slow; nothing takes this long where things go well. */
 const PATIENCE_MS = 180_000;
+const ASK_MS = 10_000;
 
-/** The whole story, from a machine with nothing installed to a VM that was used and is gone. */
-export async function runDemo({ dataDir, log, tell, signal }: DemoOptions): Promise<DemoReport> {
+/**
+ * The whole story, from a machine with nothing installed to a VM that was used and is gone. Whatever it ends with,
+ * nothing of it runs any more.
+ */
+export async function runDemo({ dataDir, tell, stop }: DemoOptions): Promise<DemoReport> {
+  const { signal } = stop;
   await ensurePackages(['run-vms', 'build-template'], { progress: tell });
   const hostRoot = join(dataDir, 'host');
   const cacheDir = cacheDirectory(process.env);
   const cached = join(cacheDir, 'templates');
   const template = await buildLinuxTemplate({ name: 'debian', out: cached, log: tell, signal });
-  await placeTemplate(join(cached, template.name), join(hostRoot, 'templates'));
+  await placeTemplate(join(cached, template.name), templatesDir(hostRoot));
   await recallAccelerator(cacheDir, hostRoot);
   const system = await startSystem({
     dataDir,
@@ -49,65 +56,94 @@ export async function runDemo({ dataDir, log, tell, signal }: DemoOptions): Prom
     placement: 'spread',
     metricsPort: 0,
     daemonMetricsPort: 0,
-    log,
+    logLevel: 'debug',
     progress: tell,
+    signal,
   });
   try {
     tell(`API server  ${system.controlPlane.server} is ready, as is the host ${system.daemon.hostName}`);
-    const life = tellLife(system, template, tell);
-    return await Promise.race([life, system.failed, aborted(signal)]);
+    return await tellLife(system, template, { tell, stop });
   } finally {
-    await burnAll({
-      client: system.client,
-      hostRoot,
-      timeoutMs: PATIENCE_MS,
-      progress: () => undefined,
-    }).catch(() => tell('the VM could not be purged; see --keep'));
     await rememberAccelerator(cacheDir, hostRoot);
-    await system.stop();
+    await end(system, tell);
   }
 }
 
-const aborted = (signal: AbortSignal): Promise<never> =>
-  new Promise((_, reject) => signal.addEventListener('abort', () => reject(signal.reason), { once: true }));
+/** The VM goes the way of all VMs; where that is barred, because the API server died say, it is ended directly. */
+async function end(system: System, tell: (line: string) => void): Promise<void> {
+  const { client, failed, daemon } = system;
+  const deadline = systemClock.monotonic() + PATIENCE_MS;
+  const quiet = (): void => undefined;
+  await burnAll({ client, hostRoot: daemon.hostRoot, deadline, ended: failed, progress: quiet }).catch(
+    (error: unknown) => tell(`the Runner could not be burnt in order: ${reasonOf(error)}`),
+  );
+  await system.stop();
+  const bundles = new BundleStore(daemon.hostRoot);
+  const driver = new QemuDriver({ bundles, processes: systemProcesses() });
+  for (const bundle of (await bundles.list()).bundles) await driver.purge(bundle);
+}
+
+const reasonOf = (error: unknown): string => oneLine(error instanceof Error ? error.message : String(error));
+
+/** What the Runner comes to, as its watch shows it. */
+interface Watched {
+  readonly story: Story;
+  readonly ready: Promise<Stored<Runner>>;
+  readonly gone: Promise<void>;
+  readonly last: () => Runner | undefined;
+  stop(): Promise<void>;
+}
+
+function watchRunner(system: System, tell: (line: string) => void): Watched {
+  const story = new Story(tell);
+  const ready = Promise.withResolvers<Stored<Runner>>();
+  ready.promise.catch(() => undefined);
+  const gone = Promise.withResolvers<void>();
+  const informer = new Informer<Runner>({ client: system.client, type: RUNNERS });
+  const see = (runner: Stored<Runner>): void => {
+    story.see(runner);
+    if (isReady(runner)) ready.resolve(runner);
+    if (runner.status?.phase === 'Error') ready.reject(new CliError(`the Runner failed: ${why(runner)}`));
+  };
+  informer.on({ added: see, updated: (_, runner) => see(runner), deleted: () => gone.resolve() });
+  informer.start();
+  return {
+    story,
+    ready: ready.promise,
+    gone: gone.promise,
+    last: () => informer.store.list()[0],
+    stop: () => informer.stop(),
+  };
+}
 
 async function tellLife(
   system: System,
   template: TemplateMetadata,
-  tell: (line: string) => void,
+  { tell, stop }: Pick<DemoOptions, 'tell' | 'stop'>,
 ): Promise<DemoReport> {
   const { client } = system;
-  const story = new Story(tell);
-  const ended = Promise.withResolvers<Stored<Runner>>();
-  const gone = Promise.withResolvers<void>();
-  const informer = new Informer<Runner>({ client, type: RUNNERS });
-  const see = (runner: Stored<Runner>): void => {
-    story.see(runner);
-    if (isReady(runner)) ended.resolve(runner);
-    if (runner.status?.phase === 'Error') ended.reject(new CliError(`the Runner failed: ${why(runner)}`));
-  };
-  informer.on({ added: see, updated: (_, runner) => see(runner), deleted: () => gone.resolve() });
-  informer.start();
+  const watched = watchRunner(system, tell);
+  const deadline = systemClock.monotonic() + PATIENCE_MS;
+  const unlessEnded = <T>(promise: Promise<T>, what: () => string): Promise<T> =>
+    Promise.race([within(deadline, promise, what), system.failed, stop.interrupted]);
   try {
     await client.resources<RunnerClass>(RUNNER_CLASSES).create(demoClass);
     await client.resources<Template>(TEMPLATES).create(demoTemplate(template));
+    stop.signal.throwIfAborted();
     await client.resources<Runner>(RUNNERS).create(demoRunner);
-    const deadline = systemClock.monotonic() + PATIENCE_MS;
-    const ready = await within(
-      deadline,
-      ended.promise,
-      () => `the Runner is not Ready: ${why(informer.store.list()[0])}`,
+    const ready = await unlessEnded(
+      watched.ready,
+      () => `the Runner is not Ready: ${why(watched.last())}; see the logs`,
     );
     await show(system, ready, tell);
     const burning = systemClock.monotonic();
     await client.resources<Runner>(RUNNERS).delete(ready.metadata);
-    await within(deadline, gone.promise, () => 'the Runner is not gone');
-    tell(
-      `gone        ${Math.round(systemClock.monotonic() - burning)} ms after its deletion: VM, disk, ports and object`,
-    );
-    return report(await hostOf(system), ready, story);
+    await unlessEnded(watched.gone, () => 'the Runner is not gone');
+    const burntMs = Math.round(systemClock.monotonic() - burning);
+    tell(`gone        ${burntMs} ms after its deletion: VM, disk, ports and object`);
+    return report(await hostOf(system), ready, watched.story);
   } finally {
-    await informer.stop();
+    await watched.stop();
   }
 }
 
@@ -119,9 +155,9 @@ async function show(system: System, runner: Stored<Runner>, tell: (line: string)
   if (ssh === undefined) throw new CliError('the Runner has no SSH endpoint');
   const { privateKey } = bundlePaths(system.daemon.hostRoot, runner.metadata.uid, 1);
   const target = { ...ssh, privateKey: await readFile(privateKey, 'utf8') };
-  const session = await openSession(target, { timeoutMs: 10_000 });
+  const session = await openSession(target, { timeoutMs: ASK_MS });
   try {
-    const { stdout } = await session.exec('cat /proc/uptime', { timeoutMs: 10_000, maxOutputBytes: 1024 });
+    const { stdout } = await session.exec('cat /proc/uptime', { timeoutMs: ASK_MS, maxOutputBytes: 1024 });
     tell(`ssh         -p ${ssh.port} ${ssh.user}@${ssh.host}: it has been up for ${stdout.split(' ')[0]} s`);
   } finally {
     session.close();

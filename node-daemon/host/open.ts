@@ -8,7 +8,7 @@ import { ExplainedError } from '../../kube/explained-error.ts';
 import { LEASES, type LeaseHolder } from '../../kube/lease.ts';
 import type { Logger } from '../../kube/log.ts';
 import { templatesDir } from '../vm/bundle.ts';
-import { openDigestCache } from '../vm/digest-cache.ts';
+import { DIGEST_CACHE_FILE, openDigestCache } from '../vm/digest-cache.ts';
 import type { VmDriver } from '../vm/driver.ts';
 import { templateReader } from '../vm/template.ts';
 import { claimName, HostNameTakenError, takenByObject, takenByOtherKind } from './claim-name.ts';
@@ -88,7 +88,7 @@ interface Shared {
 async function compose(options: HostSessionOptions, shared: Shared): Promise<HostSession> {
   const { root, driver, daemonVersion, heldUids } = options;
   const { machineId, path } = root;
-  const cache = await openDigestCache(join(path, 'template-digests.json'));
+  const cache = await openDigestCache(join(path, DIGEST_CACHE_FILE));
   return new HostSession({
     ...shared,
     identity: { machine: shared.machine, machineId, root: path, driver: driver.name, daemonVersion },

@@ -5,7 +5,8 @@ import { ExplainedError } from '../../kube/explained-error.ts';
 import { replaceFile } from '../durable-file.ts';
 import { tryFileLock } from '../file-lock.ts';
 
-const LOCK_FILE = 'daemon.lock';
+/** In a host root; held by the daemon that serves it. */
+export const ROOT_LOCK_FILE = 'daemon.lock';
 const PID_FILE = 'daemon.pid';
 
 /** How long a refused starter waits for the holder, which may have started this instant, to write its pid. */
@@ -23,7 +24,7 @@ export interface RootLock {
  * process however that dies; `<root>/daemon.pid` only tells people who holds it.
  */
 export async function lockRoot(root: string): Promise<RootLock> {
-  const lock = tryFileLock(join(root, LOCK_FILE));
+  const lock = tryFileLock(join(root, ROOT_LOCK_FILE));
   if (lock === undefined) throw new RootLockedError(root, await holderPid(root));
   try {
     await replaceFile(join(root, PID_FILE), `${process.pid}\n`, 0o644);

@@ -14,6 +14,9 @@ export interface DigestCache {
   set(path: string, fingerprint: string, digest: string): Promise<void>;
 }
 
+/** Name of the cache of a host's templates, in its host root. */
+export const DIGEST_CACHE_FILE = 'template-digests.json';
+
 /** Digests of the paths looked at last are kept; a host holds far fewer files of templates. */
 const MAX_ENTRIES = 4096;
 
