@@ -38,18 +38,33 @@ test('a Runner is applied, answers SSH, runs its script, and leaves nothing when
   expect(await isListening(host, port)).toBe(false);
 });
 
-test('our own writes over an undisturbed life are at most seven, Events among them', async () => {
+/** Reasons of the Events about a Runner up to its last one, Purged. */
+async function eventsOf(name: string): Promise<string[]> {
+  const about = ['--field-selector', `involvedObject.name=${name}`, '--sort-by=.eventTime'];
+  let reasons: string[] = [];
+  await until(`the Event Purged of ${name}`, async () => {
+    const listed = await fleet.kubectl('get', 'events', ...about, '-o', 'jsonpath={.items[*].reason}');
+    reasons = listed.split(' ');
+    return reasons.includes('Purged');
+  });
+  return reasons;
+}
+
+test('of our own writes over an undisturbed life at most seven are to the Runner, and at most four are Events', async () => {
   const before = (await fleet.audit()).length;
   await fleet.create('counted', { setupScript: { inline: 'sleep 2' } });
   await fleet.whenReady('counted');
   await fleet.burn('counted');
+  expect(await eventsOf('counted')).toEqual(['Bound', 'SSHReady', 'Purged']);
   const writes = (await fleet.audit()).slice(before).filter(isOurWrite);
-  const beyondLeases = writes.filter(({ objectRef }) => objectRef?.resource !== 'leases');
-  const told = beyondLeases.map(
-    ({ verb, objectRef }) => `${verb} ${objectRef?.resource}/${objectRef?.subresource ?? ''}`,
-  );
-  expect(told.length, told.join(', ')).toBeLessThanOrEqual(7);
-  expect(told.length).toBeGreaterThanOrEqual(4);
+  const writesTo = (resource: string): string[] =>
+    writes
+      .filter(({ objectRef }) => objectRef?.resource === resource)
+      .map(({ verb, objectRef }) => `${verb} ${objectRef?.resource}/${objectRef?.subresource ?? ''}`);
+  const toRunner = writesTo('runners');
+  expect(toRunner.length, toRunner.join(', ')).toBeLessThanOrEqual(7);
+  expect(toRunner.length).toBeGreaterThanOrEqual(4);
+  expect(writesTo('events').length).toBeLessThanOrEqual(4);
 });
 
 test('kubectl declares, shows, awaits and deletes', async () => {
@@ -102,6 +117,7 @@ describe('a script', () => {
       'the finalizer to go',
       async () => (await fleet.get('failing'))?.metadata.finalizers === undefined,
     );
+    expect(await eventsOf('failing')).toEqual(['Bound', 'SSHReady', 'ScriptFailed', 'Purged']);
     await fleet.burn('failing');
   });
 
@@ -124,6 +140,7 @@ describe('a script', () => {
       'its bundle to go',
       async () => !(await bundleNames()).includes(`${runner.metadata.uid}.1.bundle`),
     );
+    expect(await eventsOf('job')).toEqual(['Bound', 'SSHReady', 'Finished', 'Purged']);
     await fleet.burn('job');
   });
 
