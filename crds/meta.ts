@@ -50,7 +50,7 @@ export const observedGeneration = z
   .min(-1)
   .default(-1)
   .describe(
-    "The metadata.generation that this status tells of. While it differs from the object's, the status is of an older spec. -1: nobody has looked yet.",
+    "The metadata.generation that this status tells of. While it differs from the object's, the status is of an older spec. -1, the default: nobody has looked yet.",
   );
 
 /** The part of Kubernetes' ObjectMeta that this project reads or writes. */

@@ -37,10 +37,10 @@ const SetupScript = z
       .max(131072)
       .optional()
       .describe(
-        'The script itself, at most 128 KiB, beginning with its "#!" line. Whoever may read the Runner can read it: not for secrets.',
+        'The script itself, at most 128 KiB, beginning with its "#!" line. Whoever may read the Runner can read it: not for secrets. Default: none; exactly one of inline and secretKeyRef is set.',
       ),
     secretKeyRef: SecretKeyRef.optional().describe(
-      "The entry of a Secret in the Runner's namespace that holds the script. For scripts that carry secrets, such as a registration token.",
+      "The entry of a Secret in the Runner's namespace that holds the script. For scripts that carry secrets, such as a registration token. Default: none; exactly one of inline and secretKeyRef is set.",
     ),
     keepOutput: z
       .boolean()
@@ -123,9 +123,11 @@ export const RunnerSpec = z
         ),
       })
       .optional()
-      .describe('How long each part of the start may take before it counts as failed. Immutable.'),
+      .describe(
+        'How long each part of the start may take before it counts as failed. Default: what each part says. Immutable.',
+      ),
     binding: Binding.optional().describe(
-      'Where the VM runs. Written by the controller only: absent on creation, then never removed.',
+      'Where the VM runs. Written by the controller only: absent on creation, then never removed. Default: none, until the Runner is bound.',
     ),
   })
   .refine((spec) => spec.completion !== 'Script' || spec.setupScript !== undefined)
@@ -164,7 +166,7 @@ export const RunnerStatus = z
       .enum(RUNNER_PHASES)
       .default('Pending')
       .describe(
-        'Where the Runner is in its life, for people; programs read the conditions. Pending: waiting for a host. Creating: the template is cloned. Booting: the VM runs, SSH does not answer yet. SSHReady: SSH answers. Running: the setup script has begun. TearingDown: the VM is destroyed. Finished, Error: it is over, and the VM is gone.',
+        'Where the Runner is in its life, for people; programs read the conditions. Pending: waiting for a host. Creating: the template is cloned. Booting: the VM runs, SSH does not answer yet. SSHReady: SSH answers. Running: the setup script has begun. TearingDown: the VM is destroyed. Finished, Error: it is over, and the VM is gone. Default: Pending.',
       ),
     observedGeneration,
     conditions: conditions(

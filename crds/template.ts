@@ -35,9 +35,11 @@ export const TemplateSpec = z
     arch: z
       .enum(['arm64', 'amd64'])
       .describe("Processor architecture of the guest, which must be the host's: arm64 or amd64. Immutable."),
-    ssh: SshLogin.default({ user: 'runner', port: 22 }).describe('How to log in to the guest.'),
+    ssh: SshLogin.default({ user: 'runner', port: 22 }).describe(
+      'How to log in to the guest. Default: as runner, on port 22.',
+    ),
     guestAgent: GuestAgent.default({ enabled: true, port: 8080 }).describe(
-      "The program in the guest that takes on the VM's own identity at boot and reports its state.",
+      "The program in the guest that takes on the VM's own identity at boot and reports its state. Default: installed, on port 8080.",
     ),
     minimum: z
       .object({
@@ -48,7 +50,9 @@ export const TemplateSpec = z
         ),
       })
       .optional()
-      .describe('What the guest needs at least; where the class gives less, the VM gets this.'),
+      .describe(
+        'What the guest needs at least; where the class gives less, the VM gets this. Default: nothing.',
+      ),
     source: z
       .object({
         bundle: z
