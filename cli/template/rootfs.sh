@@ -136,5 +136,7 @@ mkdir -p "$root/proc" "$root/sys" "$root/dev" "$root/run" "$root/tmp"
 chmod 1777 "$root/tmp"
 "$root/usr/sbin/ldconfig" -r "$root"
 
-# No journal: a VM that stops is never started again. Its filesystem is grown while it runs.
-mke2fs -q -F -t ext4 -O '^has_journal' -m 0 -L root -E root_owner=0:0,lazy_itable_init=0 -d "$root" "$IMAGE" "$((IMAGE_BYTES / 1024))k"
+# No journal: a VM that stops is never started again. SSH waits while the filesystem is grown to the VM's disk; large
+# flexible groups halve that time.
+mke2fs -q -F -t ext4 -O '^has_journal' -G 256 -m 0 -L root -E root_owner=0:0,lazy_itable_init=0 \
+  -d "$root" "$IMAGE" "$((IMAGE_BYTES / 1024))k"
