@@ -48,8 +48,17 @@ export async function discardingOnFailure<T>(
 }
 
 /** The path and those above it that are not there, the path first. */
-function missingPart(path: string): readonly string[] {
+export function missingPart(path: string): readonly string[] {
   return existsSync(path) || dirname(path) === path ? [] : [path, ...missingPart(dirname(path))];
+}
+
+/** Takes directories away, in order, as long as they are empty: somebody else may have put something there. */
+export async function removeEmpty(directories: readonly string[]): Promise<void> {
+  try {
+    for (const directory of directories) await rmdir(directory);
+  } catch {
+    // It stays, and those above it do.
+  }
 }
 
 async function discard({ path, lockFile, hostRoot }: StartDirectory, made: readonly string[]): Promise<void> {
@@ -62,9 +71,5 @@ async function discard({ path, lockFile, hostRoot }: StartDirectory, made: reado
   } finally {
     if (typeof lock !== 'string') lock.release();
   }
-  for (const parent of made.slice(1)) {
-    // Somebody else may have put something there meanwhile.
-    const kept = await rmdir(parent).catch((error: unknown) => error);
-    if (kept !== undefined) return;
-  }
+  await removeEmpty(made.slice(1));
 }

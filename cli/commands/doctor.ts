@@ -1,6 +1,5 @@
 import { existsSync } from 'node:fs';
-import { rmdir } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { join } from 'node:path';
 import { Command } from 'commander';
 import { tryFileLock } from '../../node-daemon/file-lock.ts';
 import { readVolume } from '../../node-daemon/host/machine.ts';
@@ -12,6 +11,7 @@ import { QemuDriver } from '../../node-daemon/vm/qemu/driver.ts';
 import { anyBootableTemplate } from '../../node-daemon/vm/qemu/template-files.ts';
 import { CliError, oneLine } from '../failure.ts';
 import { requireFreePort, type WantedPort } from '../free-port.ts';
+import { missingPart, removeEmpty } from '../fresh-directory.ts';
 import { listenForStop } from '../lifetime.ts';
 import {
   DEFAULT_HOST_ROOT,
@@ -103,12 +103,12 @@ function isServed(root: string): boolean {
 
 /** A host root is judged by making it; what was not there before goes again, unless somebody uses it by now. */
 async function leavingNoDirectories<T>(root: string, look: () => Promise<T>): Promise<T> {
-  const made = [templatesDir(root), runnersDir(root)].filter((path) => !existsSync(path));
-  for (let path = root; !existsSync(path) && path !== dirname(path); path = dirname(path)) made.push(path);
+  const inside = [templatesDir(root), runnersDir(root)].filter((path) => !existsSync(path));
+  const made = [...inside, ...missingPart(root)];
   try {
     return await look();
   } finally {
-    for (const path of made) await rmdir(path).catch(() => undefined);
+    await removeEmpty(made);
   }
 }
 

@@ -7,6 +7,7 @@ import { templatesDir } from '../../node-daemon/vm/bundle.ts';
 import { DIGEST_CACHE_FILE, openDigestCache } from '../../node-daemon/vm/digest-cache.ts';
 import { templateReader } from '../../node-daemon/vm/template.ts';
 import { CliError } from '../failure.ts';
+import { missingPart, removeEmpty } from '../fresh-directory.ts';
 import { listenForStop } from '../lifetime.ts';
 import { DEFAULT_HOST_ROOT, hostRootOption, option } from '../options.ts';
 import { ensurePackages } from '../setup/packages.ts';
@@ -49,14 +50,16 @@ const progress = (line: string): void => void process.stderr.write(`${line}\n`);
 async function buildLinux(options: { hostRoot: string; name: string; guestAgent: boolean }): Promise<void> {
   const { signal } = listenForStop();
   await ensurePackages(['build-template'], { progress });
-  const { name, digest } = await buildLinuxTemplate({
-    name: options.name,
-    out: templatesDir(options.hostRoot),
-    guestAgent: options.guestAgent,
-    log: progress,
-    signal,
-  });
-  say(`${name}\t${digest}`);
+  const { name, guestAgent } = options;
+  const out = templatesDir(options.hostRoot);
+  const made = missingPart(out);
+  try {
+    const { digest } = await buildLinuxTemplate({ name, out, guestAgent, log: progress, signal });
+    say(`${name}\t${digest}`);
+  } catch (error) {
+    await removeEmpty(made);
+    throw error;
+  }
 }
 
 async function listTemplates(options: { hostRoot: string }): Promise<void> {
