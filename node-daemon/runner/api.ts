@@ -21,7 +21,7 @@ const SECRETS: ResourceType<Secret> = {
 };
 
 /** {@link RunnerApi} over the API server. */
-export function runnerApi(client: KubeClient): RunnerApi {
+export function runnerApi(client: Pick<KubeClient, 'resources'>): RunnerApi {
   const runners = client.resources<Runner>(RUNNERS);
   const templates = client.resources<Template>(TEMPLATES);
   const secrets = client.resources<Secret>(SECRETS);

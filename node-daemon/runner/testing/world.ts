@@ -1,0 +1,449 @@
+import { existsSync, readdirSync } from 'node:fs';
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { basename, join } from 'node:path';
+import { expect } from 'vitest';
+import { RUNNERS } from '../../../crds/resources.ts';
+import type { Runner, RunnerSpec } from '../../../crds/runner.ts';
+import type { GuestReport } from '../../../guest/protocol.ts';
+import { Informer } from '../../../kube/informer.ts';
+import type { Logger } from '../../../kube/log.ts';
+import type { Stored } from '../../../kube/object.ts';
+import { ManualClock } from '../../../kube/testing/manual-clock.ts';
+import { stored } from '../../../test/builders/stored.ts';
+import { template } from '../../../test/builders/template.ts';
+import { BundleStore, parseBundleName } from '../../vm/bundle.ts';
+import type { BundlePaths } from '../../vm/driver.ts';
+import { FakeDriver } from '../../vm/fake/driver.ts';
+import { FakeMachine } from '../../vm/fake/machine.ts';
+import type { SpawnedVm } from '../../vm/process.ts';
+import type { TemplateBundle } from '../../vm/template.ts';
+import { runnerApi } from '../api.ts';
+import { BY_UID, RunnerController } from '../controller.ts';
+import type { GuestSession, HostView, MadeSecrets, RunnerPorts, VmSecrets } from '../ports.ts';
+import { vmRuntime } from '../vm-runtime.ts';
+import { bundleSecrets } from '../vm-secrets.ts';
+import { FakeClient } from './fake-client.ts';
+import { FakeGuests } from './fake-guests.ts';
+import { FakeRunners, NAMESPACE } from './fake-runners.ts';
+import { Life } from './life.ts';
+
+export const DIGEST = `sha256:${'1'.repeat(64)}`;
+
+/** How much time of the world may pass until something is so. */
+const PATIENCE_MS = 30 * 60_000;
+
+/** Turns of the event loop that things may take which need no time: more are a hot loop. */
+const MOST_TURNS = 20_000;
+
+/** One log line of a daemon. */
+export interface LogLine {
+  readonly level: keyof Logger;
+  readonly message: string;
+  readonly fields: object;
+}
+
+/** A daemon's reconciler, running. */
+export interface Daemon {
+  readonly life: Life;
+  readonly controller: RunnerController;
+  readonly informer: Informer<Runner, typeof BY_UID>;
+  /** Lets go of everything in order. */
+  stop(): Promise<void>;
+}
+
+/** What a host tells of itself; a test changes it and calls {@link World.hostChanged}. */
+export interface WorldHost {
+  readonly name: string;
+  uid: string;
+  state: 'live' | 'deleting' | 'vanished';
+  leaseFresh: boolean;
+  templates: Map<string, TemplateBundle>;
+}
+
+/**
+ * One host with its API server, disk, VMs and guests, all of which outlive the daemons that a test starts, kills
+ * and starts again; and the invariants, which are held to account at each step.
+ */
+export class World {
+  readonly clock = new ManualClock();
+  readonly machine = new WatchedMachine(() => this.#checkVms());
+  readonly runners = new FakeRunners(() => this.clock.now());
+  readonly client = new FakeClient(this.runners);
+  readonly guests = new FakeGuests(this.machine);
+  readonly logs: LogLine[] = [];
+  readonly events: { readonly reason: string; readonly note: string }[] = [];
+  /** Invariants that were broken. {@link close} fails where there is any. */
+  readonly violations: string[] = [];
+  /** Guests whose reports are welcome, by `uid.attempt`. */
+  readonly expected = new Map<string, (report: GuestReport) => void>();
+  readonly root: string;
+  readonly host: WorldHost;
+  readonly bundles: BundleStore;
+  daemon: Daemon | undefined;
+  /** Whether a daemon that has died is followed by another. */
+  restarts = false;
+  readonly #lives: Life[] = [];
+
+  private constructor(root: string) {
+    this.root = root;
+    this.bundles = new BundleStore(root);
+    const dir = join(root, 'templates', 'debian');
+    this.host = {
+      name: 'host-a',
+      uid: 'host-uid',
+      state: 'live',
+      leaseFresh: true,
+      templates: new Map([['debian', templateBundle(dir)]]),
+    };
+    const spec = { source: { bundle: { name: 'debian' } } };
+    this.client.templates.set('debian', stored(template({ metadata: { name: 'debian' }, spec })));
+    this.runners.guards.push((next, old) => this.#guard(next, old));
+  }
+
+  static async open(): Promise<World> {
+    // Every write is synced, which only memory does in no time.
+    const base = existsSync('/dev/shm') ? '/dev/shm' : tmpdir();
+    const root = await mkdtemp(join(base, 'w-'));
+    await mkdir(join(root, 'runners'));
+    await mkdir(join(root, 'templates', 'debian'), { recursive: true });
+    await writeFile(join(root, 'templates', 'debian', 'Disk.img'), 'golden');
+    return new World(root);
+  }
+
+  async close(): Promise<void> {
+    if (this.daemon?.life.isDead === false) await this.daemon.stop();
+    await this.settle();
+    await rm(this.root, { recursive: true, force: true });
+    this.#checkScripts();
+    expect(this.violations).toEqual([]);
+  }
+
+  /** A Runner that is bound to this host. */
+  bound(name: string, spec: Partial<RunnerSpec> = {}): Stored<Runner> {
+    this.runners.create(name, spec);
+    return this.runners.bind(name, this.host, DIGEST);
+  }
+
+  get(name: string): Stored<Runner> | undefined {
+    return this.runners.get({ namespace: NAMESPACE, name });
+  }
+
+  status(name: string): Runner['status'] {
+    return this.get(name)?.status;
+  }
+
+  condition(name: string, type: string) {
+    return this.status(name)?.conditions?.find((condition) => condition.type === type);
+  }
+
+  paths(uid: string, attempt = 1): BundlePaths {
+    return this.bundles.paths(uid, attempt);
+  }
+
+  /** Names of the bundles on disk. */
+  onDisk(): string[] {
+    return readdirSync(join(this.root, 'runners'));
+  }
+
+  /** A report of a guest's agent. */
+  report(uid: string, report: Partial<GuestReport>, attempt = 1): void {
+    const listener = this.expected.get(`${uid}.${attempt}`);
+    if (listener === undefined) throw new Error(`no report of ${uid}.${attempt} is expected`);
+    listener({ mac: '02:00:00:00:00:01', ip: '10.0.2.15', event: 'State', state: 'NoRunner', ...report });
+  }
+
+  hostChanged(change: Partial<WorldHost>): void {
+    Object.assign(this.host, change);
+    this.daemon?.controller.wakeAll();
+  }
+
+  /** Starts a daemon, or the next one after a death. Resolves when it reconciles. */
+  async start({ diesAt }: { readonly diesAt?: number | undefined } = {}): Promise<Daemon> {
+    await this.settle();
+    const life = new Life(this.clock);
+    life.diesAt = diesAt;
+    this.#lives.push(life);
+    const ports = this.#ports(life);
+    const informer = new Informer<Runner, typeof BY_UID>({
+      client: this.client,
+      type: RUNNERS,
+      clock: ports.clock,
+      fieldSelector: `spec.binding.hostName=${this.host.name}`,
+      indexes: { [BY_UID]: (runner) => [runner.metadata.uid] },
+      random: () => 0.5,
+    });
+    const controller = new RunnerController({ ports, informer });
+    const stop = async (): Promise<void> => {
+      await Promise.all([controller.stop(), informer.stop()]);
+    };
+    const daemon = { life, controller, informer, stop };
+    this.daemon = daemon;
+    informer.start();
+    let started = false;
+    void controller.start().then(() => {
+      started = true;
+    });
+    await this.until('the daemon to start', () => started || life.isDead);
+    return daemon;
+  }
+
+  /** Kills the daemon, like kill -9: what it holds in memory is gone. */
+  async kill(): Promise<void> {
+    this.daemon?.life.die();
+    this.daemon = undefined;
+    await this.settle();
+    this.guests.cut();
+    this.expected.clear();
+  }
+
+  /** Waits until all that can happen without time has happened. */
+  async settle(): Promise<void> {
+    for (let quiet = 0, turns = 0; quiet < 4; turns += 1) {
+      await new Promise((resolve) => setImmediate(resolve));
+      quiet = this.#lives.some(({ busy }) => busy > 0) ? 0 : quiet + 1;
+      if (turns > MOST_TURNS) throw new Error(`it never comes to rest\n${this.describe()}`);
+    }
+  }
+
+  /** Lets so much time pass, not more than needed at once. */
+  async pass(ms: number): Promise<void> {
+    const end = this.clock.monotonic() + ms;
+    for (;;) {
+      await this.settle();
+      const left = end - this.clock.monotonic();
+      const step = Math.min(this.clock.nextIn ?? left, left);
+      await this.clock.advance(step);
+      if (left <= step) break;
+    }
+    await this.settle();
+  }
+
+  /** Lets time pass until something is so. */
+  async until(what: string, isSo: () => boolean): Promise<void> {
+    const end = this.clock.monotonic() + PATIENCE_MS;
+    for (;;) {
+      await this.settle();
+      if (this.restarts && this.daemon?.life.isDead) {
+        await this.kill();
+        await this.start();
+      }
+      if (isSo()) return;
+      const step = this.clock.nextIn;
+      if (step === undefined || this.clock.monotonic() + step > end) {
+        throw new Error(`waited in vain for ${what}\n${this.describe()}`);
+      }
+      await this.clock.advance(step);
+    }
+  }
+
+  async untilPhase(name: string, phase: string): Promise<Stored<Runner>> {
+    await this.until(`${name} to be ${phase}`, () => this.status(name)?.phase === phase);
+    return this.get(name) as Stored<Runner>;
+  }
+
+  async untilReady(name: string): Promise<Stored<Runner>> {
+    await this.until(`${name} to be Ready`, () => this.condition(name, 'Ready')?.status === 'True');
+    return this.get(name) as Stored<Runner>;
+  }
+
+  /** Waits until nothing of any Runner is left, here or on the API server. */
+  async untilClean(): Promise<void> {
+    const held = () => this.runners.list().some(({ metadata }) => (metadata.finalizers ?? []).length > 0);
+    await this.until('nothing to be left', () => this.onDisk().length === 0 && !held());
+    expect(this.machine.running()).toEqual([]);
+  }
+
+  /** Nothing is held in memory of Runners that are gone. */
+  async expectNoLeak(): Promise<void> {
+    // Looks that were asked for earlier find nothing.
+    await this.pass(60_000);
+    expect(this.daemon?.controller.sessions()).toEqual([]);
+    expect(this.guests.openSessions).toBe(0);
+    expect([...this.expected.keys()]).toEqual([]);
+    // The watch of Runners has one timer, of its silence.
+    expect(this.daemon?.life.timers).toBeLessThanOrEqual(1);
+  }
+
+  describe(): string {
+    const runners = this.runners.list().map(({ metadata, status }) => ({ metadata, status }));
+    const logs = this.logs
+      .slice(-20)
+      .map(({ level, message, fields }) => `${level} ${message} ${show(fields)}`);
+    return [show(runners), this.onDisk().join(' '), this.machine.running().join(' '), ...logs].join('\n');
+  }
+
+  #ports(life: Life): RunnerPorts {
+    const { clock } = life;
+    const bundles = life.wrap('bundles', new BundleStore(this.root), {
+      effects: ['create', 'update', 'purgeFiles', 'removeTombstone'],
+      pure: ['paths'],
+    });
+    const driver = life.wrap('driver', new FakeDriver({ machine: this.machine, bundles }), {
+      effects: ['prepare', 'purge'],
+      pure: ['command', 'explainExit'],
+      composed: true,
+    });
+    const processes = life.wrap('processes', this.machine, { effects: ['spawn'] });
+    const api = life.wrap('api', runnerApi(this.client), {
+      effects: ['writeStatus', 'removeFinalizer', 'readSecret'],
+    });
+    const access = this.guests.access((ms, callback) => clock.setTimeout(callback, ms));
+    const guests = life.wrap('guests', access, { effects: ['login'], waits: ['login'] });
+    return {
+      api,
+      bundles,
+      runtime: life.wrap(
+        'runtime',
+        { ...vmRuntime({ driver, processes, bundles }), keepLogsBounded: async () => undefined },
+        { composed: true },
+      ),
+      secrets: life.wrap('secrets', secretsOf(life), { effects: ['make'] }),
+      guests: {
+        status: guests.status,
+        login: async (guest, options) => {
+          const result = await guests.login(guest, options);
+          return result.state === 'connected'
+            ? { ...result, session: guardedSession(life, result.session) }
+            : result;
+        },
+      },
+      host: this.#hostView(),
+      guestLink: {
+        port: 8081,
+        expect: ({ uid, attempt }, onReport) => void this.expected.set(`${uid}.${attempt}`, onReport),
+        forget: ({ uid, attempt }) => void this.expected.delete(`${uid}.${attempt}`),
+      },
+      events: {
+        normal: (_, reason, note) => void this.events.push({ reason, note }),
+        warning: (_, reason, note) => void this.events.push({ reason, note }),
+      },
+      clock,
+      log: this.#logger(),
+    };
+  }
+
+  #hostView(): HostView {
+    const { host } = this;
+    return {
+      name: host.name,
+      uid: () => host.uid,
+      state: () => host.state,
+      leaseFresh: () => host.leaseFresh,
+      templates: () => host.templates,
+    };
+  }
+
+  #logger(): Logger {
+    const line = (level: keyof Logger) => (fields: object, message: string) => {
+      this.logs.push({ level, fields, message });
+    };
+    return { debug: line('debug'), info: line('info'), warn: line('warn'), error: line('error') };
+  }
+
+  /** What must be true of every write of a daemon. */
+  #guard(next: Stored<Runner>, old: Stored<Runner>): void {
+    const prefix = `vm.shoesvz.dev/${this.host.name}.`;
+    const held = (runner: Stored<Runner>) =>
+      (runner.metadata.finalizers ?? []).filter((name) => name.startsWith(prefix));
+    const before = held(old);
+    const after = held(next);
+    for (const gone of before.filter((name) => !after.includes(name))) {
+      const { dir } = this.paths(old.metadata.uid, Number(gone.slice(prefix.length)));
+      if (this.machine.running().includes(dir)) this.violations.push(`${gone} went while its VM ran`);
+      const files = existsSync(dir) ? readdirSync(dir).filter((file) => file !== METADATA) : [];
+      if (files.length > 0) this.violations.push(`${gone} went while ${files.join(', ')} was left`);
+      if (!this.host.leaseFresh) this.violations.push(`${gone} went without a Lease`);
+    }
+    const phase = next.status?.phase;
+    if (phase !== old.status?.phase && (phase === 'Finished' || phase === 'Error')) {
+      if (this.#runningUids().includes(old.metadata.uid)) {
+        this.violations.push(`${phase} was told while the VM ran`);
+      }
+    }
+    if (next.status?.scriptAttempt !== old.status?.scriptAttempt && !this.host.leaseFresh) {
+      this.violations.push('the gate was passed without a Lease');
+    }
+  }
+
+  #runningUids(): string[] {
+    return this.machine.running().map((dir) => parseBundleName(basename(dir))?.uid ?? '');
+  }
+
+  /** Invariant 1b. */
+  #checkVms(): void {
+    const uids = this.#runningUids();
+    if (new Set(uids).size < uids.length) this.violations.push(`two VMs of one UID: ${uids.join(', ')}`);
+    if (!this.host.leaseFresh) this.violations.push('a VM was started without a Lease');
+  }
+
+  /** Invariant 1a. */
+  #checkScripts(): void {
+    const attempts = new Map<string, Set<number>>();
+    for (const { uid, attempt } of this.guests.given) {
+      attempts.set(uid, (attempts.get(uid) ?? new Set()).add(attempt));
+    }
+    for (const [uid, given] of attempts) {
+      if (given.size > 1) this.violations.push(`attempts ${[...given].join(', ')} of ${uid} got the script`);
+    }
+    const ran = new Map<string, number>();
+    for (const { vm, ran: scripts } of this.guests.all()) {
+      ran.set(vm.identity.uid, (ran.get(vm.identity.uid) ?? 0) + scripts.length);
+    }
+    for (const [uid, times] of ran) {
+      if (times > 1) this.violations.push(`the script of ${uid} ran ${times} times`);
+    }
+  }
+}
+
+/** Tells of each VM that was started. */
+class WatchedMachine extends FakeMachine {
+  readonly #started: () => void;
+
+  constructor(started: () => void) {
+    super();
+    this.#started = started;
+  }
+
+  override async spawn(...args: Parameters<FakeMachine['spawn']>): Promise<SpawnedVm> {
+    const spawned = await super.spawn(...args);
+    this.#started();
+    return spawned;
+  }
+}
+
+const METADATA = 'RuntimeMetadata.json';
+
+const show = (value: unknown): string =>
+  JSON.stringify(value, (_, member) => (member instanceof Error ? String(member.stack) : member));
+
+function templateBundle(dir: string): TemplateBundle {
+  return {
+    dir,
+    metadata: {
+      version: 1,
+      name: 'debian',
+      os: 'linux',
+      arch: 'amd64',
+      files: { 'Disk.img': { digest: DIGEST, size: 6 } },
+      digest: DIGEST,
+      user: 'runner',
+      guestAgent: true,
+      diskBytes: 1024,
+      createdAt: '2026-01-01T00:00:00Z',
+    },
+  };
+}
+
+function secretsOf(life: Life): VmSecrets {
+  return {
+    token: (bundle) => bundleSecrets.token(bundle),
+    make: async (bundle, signal): Promise<MadeSecrets> => {
+      const made = await bundleSecrets.make(bundle, signal);
+      return life.wrap('secrets', made, { effects: ['writeSeed'] });
+    },
+  };
+}
+
+const guardedSession = (life: Life, session: GuestSession): GuestSession =>
+  life.wrap('guest', session, { effects: ['startScript'], waits: ['watchScript'], pure: ['close'] });
