@@ -7,7 +7,7 @@ import type { Action, Decision } from './decide.ts';
 import type { ReadyReason } from './facts.ts';
 import type { Observation } from './observe.ts';
 import type { Guest, RunnerPorts } from './ports.ts';
-import type { VmSession } from './session.ts';
+import type { Sessions } from './sessions.ts';
 import { timeoutsOf } from './timeouts.ts';
 
 /** What acting changed outside of the sessions, which tell of their own changes. */
@@ -26,7 +26,7 @@ export interface Acted {
  */
 export async function act(
   ports: RunnerPorts,
-  sessionOf: (paths: BundlePaths) => VmSession,
+  sessions: Sessions,
   observation: Observation,
   decision: Decision,
 ): Promise<Acted> {
@@ -34,7 +34,7 @@ export async function act(
   let stored: Stored<Runner> | undefined;
   let again = false;
   for (const action of decision.actions) {
-    const done = await carryOut(ports, sessionOf, observation, action);
+    const done = await carryOut(ports, sessions, observation, action);
     stored = done.stored ?? stored;
     again ||= done.again;
     if (done.dropped !== undefined) dropped.push(done.dropped);
@@ -54,7 +54,7 @@ const RECORDED: Done = { again: true };
 
 async function carryOut(
   ports: RunnerPorts,
-  sessionOf: (paths: BundlePaths) => VmSession,
+  sessions: Sessions,
   observation: Observation,
   action: Action,
 ): Promise<Done> {
@@ -97,7 +97,7 @@ async function carryOut(
       session.purge();
       return WORKING;
     case 'purgeStray':
-      sessionOf(bundles.paths(paths.uid, action.attempt)).purge();
+      sessions.of(bundles.paths(paths.uid, action.attempt)).purge();
       return WORKING;
     case 'removeFinalizer':
       return await removeFinalizer(ports, observation, action.attempt);

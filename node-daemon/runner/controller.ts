@@ -3,12 +3,12 @@ import { isConflict } from '../../kube/errors.ts';
 import type { Informer } from '../../kube/informer.ts';
 import type { Stored } from '../../kube/object.ts';
 import { type QueueResult, WorkQueue } from '../../kube/queue.ts';
-import type { BundlePaths } from '../vm/driver.ts';
 import { act } from './act.ts';
 import { decide } from './decide.ts';
 import { type Observation, observe } from './observe.ts';
 import type { RunnerPorts } from './ports.ts';
-import { VmSession } from './session.ts';
+import type { VmSession } from './session.ts';
+import { Sessions } from './sessions.ts';
 
 /** Name of the informer's index by UID. */
 export const BY_UID = 'uid';
@@ -31,13 +31,14 @@ export class RunnerController {
   readonly #ports: RunnerPorts;
   readonly #informer: Informer<Runner, typeof BY_UID>;
   readonly #onChange: () => void;
-  readonly #sessions = new Map<string, VmSession>();
+  readonly #sessions: Sessions;
   readonly #queue: WorkQueue;
 
   constructor({ ports, informer, onChange, onFailure }: RunnerControllerOptions) {
     this.#ports = ports;
     this.#informer = informer;
     this.#onChange = onChange ?? (() => {});
+    this.#sessions = new Sessions(ports, (uid) => this.#queue.add(uid));
     this.#queue = new WorkQueue({
       clock: ports.clock,
       concurrency: CONCURRENCY,
@@ -72,7 +73,7 @@ export class RunnerController {
   /** The host changed: Lease, templates or its object. */
   wakeAll(): void {
     for (const runner of this.#informer.store.list()) this.#queue.add(runner.metadata.uid);
-    for (const session of this.#sessions.values()) this.#queue.add(session.paths.uid);
+    for (const session of this.sessions()) this.#queue.add(session.paths.uid);
   }
 
   /** Nothing of any Runner is left on this host. */
@@ -86,7 +87,7 @@ export class RunnerController {
   }
 
   sessions(): readonly VmSession[] {
-    return [...this.#sessions.values()];
+    return this.#sessions.list();
   }
 
   /** Stops reconciling and lets go of all VMs, which run on. */
@@ -97,15 +98,15 @@ export class RunnerController {
 
   async #reconcile(uid: string): Promise<QueueResult> {
     const cached = this.#informer.store.by(BY_UID, uid)[0];
-    const observation = await observe(this.#ports, this.#sessionOf, uid, cached);
+    const observation = await observe(this.#ports, this.#sessions, uid, cached);
     if (observation === undefined) {
-      for (const { paths } of this.sessions()) if (paths.uid === uid) this.#sessions.delete(paths.dir);
+      for (const { paths } of this.#sessions.ofUid(uid)) this.#sessions.drop(paths);
       return undefined;
     }
     const decision = decide(observation.facts);
-    const acted = await act(this.#ports, this.#sessionOf, observation, decision);
+    const acted = await act(this.#ports, this.#sessions, observation, decision);
     if (acted.stored !== undefined) this.#informer.learn(acted.stored);
-    for (const { dir } of acted.dropped) this.#sessions.delete(dir);
+    for (const paths of acted.dropped) this.#sessions.drop(paths);
     if (acted.again) this.#queue.add(uid);
     this.#forgetIdle(observation);
     this.#onChange();
@@ -117,15 +118,7 @@ export class RunnerController {
   #forgetIdle({ session, facts }: Observation): void {
     const { launch, purge } = session.facts;
     if (facts.bundle === undefined && launch.state === 'idle' && purge.state === 'idle') {
-      this.#sessions.delete(session.paths.dir);
+      this.#sessions.drop(session.paths);
     }
   }
-
-  readonly #sessionOf = (paths: BundlePaths): VmSession => {
-    const known = this.#sessions.get(paths.dir);
-    if (known !== undefined) return known;
-    const session = new VmSession(this.#ports, paths, () => this.#queue.add(paths.uid));
-    this.#sessions.set(paths.dir, session);
-    return session;
-  };
 }

@@ -3,9 +3,17 @@ import type { Stored } from '../../kube/object.ts';
 import type { BundleView } from '../vm/bundle.ts';
 import type { BundlePaths } from '../vm/driver.ts';
 import type { RuntimeMetadata } from '../vm/metadata.ts';
-import type { BundleFacts, BundleStage, ObservedRunner, ObservedVm, RunnerFacts } from './facts.ts';
-import type { RunnerPorts } from './ports.ts';
+import type {
+  BundleFacts,
+  BundleStage,
+  ObservedRunner,
+  ObservedVm,
+  RunnerFacts,
+  SessionFacts,
+} from './facts.ts';
+import type { Bundles, RunnerPorts } from './ports.ts';
 import type { VmSession } from './session.ts';
+import type { Sessions } from './sessions.ts';
 
 /** The facts, and what acting on them needs besides. */
 export interface Observation {
@@ -28,23 +36,18 @@ interface SeenBundle {
  */
 export async function observe(
   ports: RunnerPorts,
-  sessionOf: (paths: BundlePaths) => VmSession,
+  sessions: Sessions,
   uid: string,
   cached: Stored<Runner> | undefined,
 ): Promise<Observation | undefined> {
   const { bundles } = ports;
-  const listed = (await bundles.list()).bundles.filter((paths) => paths.uid === uid);
-  const seen: SeenBundle[] = [];
-  for (const paths of listed) {
-    const view = await bundles.view(paths);
-    if (view !== undefined) seen.push(asSeen(paths, view));
-  }
+  const seen = await look(bundles, sessions, uid);
   const runner = cached === undefined ? await ask(ports, uid, seen) : place(ports, cached);
   const attempt = runner.is === 'bound' ? (runner.runner.spec.binding?.attempt ?? 1) : seen[0]?.paths.attempt;
   if (attempt === undefined) return undefined;
   const own = seen.find((one) => one.paths.attempt === attempt && one.facts.hostUid === ports.host.uid());
   const current = own ?? (runner.is === 'bound' ? undefined : seen[0]);
-  const session = sessionOf(bundles.paths(uid, attempt));
+  const session = sessions.of(bundles.paths(uid, attempt));
   if (current?.metadata !== undefined) await session.expectReports(current.metadata);
   const facts: RunnerFacts = {
     now: ports.clock.now(),
@@ -61,6 +64,25 @@ export async function observe(
   };
   return { facts, session, metadata: current?.metadata };
 }
+
+/**
+ * The bundles of this UID. One that a launch has begun to make, and whose identity is not on disk yet, is none: it
+ * looks like what a purge leaves. Whether there is a launch is asked first, since it may end meanwhile.
+ */
+async function look(bundles: Bundles, sessions: Sessions, uid: string): Promise<SeenBundle[]> {
+  const making = new Set(sessions.ofUid(uid).flatMap(({ facts, paths }) => launching(facts, paths.dir)));
+  const seen: SeenBundle[] = [];
+  for (const paths of (await bundles.list()).bundles) {
+    if (paths.uid !== uid) continue;
+    const view = await bundles.view(paths);
+    if (view === undefined || (view.metadata.state === 'absent' && making.has(paths.dir))) continue;
+    seen.push(asSeen(paths, view));
+  }
+  return seen;
+}
+
+const launching = ({ launch }: SessionFacts, dir: string): string[] =>
+  launch.state === 'running' ? [dir] : [];
 
 /** While a launch or a purge is under way it alone speaks to the VM. */
 async function vmOf(session: VmSession, bundle: SeenBundle | undefined): Promise<ObservedVm> {

@@ -18,6 +18,8 @@ export class Life {
   readonly boundaries: Boundary[] = [];
   /** Number of the boundary at which it dies, counted from 0. */
   diesAt: number | undefined;
+  /** What a call waits for before it takes place, by its name: `bundles.create`. */
+  readonly #gates: ReadonlyMap<string, () => Promise<void>>;
   readonly #clock: ManualClock;
   readonly #timers = new Set<Timer>();
   #dead = false;
@@ -25,8 +27,9 @@ export class Life {
   /** Of those, calls that make no others: what a death leaves in the hands of the machine. */
   #busyLeaves = 0;
 
-  constructor(clock: ManualClock) {
+  constructor(clock: ManualClock, gates: ReadonlyMap<string, () => Promise<void>> = new Map()) {
     this.#clock = clock;
+    this.#gates = gates;
   }
 
   get isDead(): boolean {
@@ -112,6 +115,7 @@ export class Life {
     isEffect: boolean,
     weight: { readonly busy: number; readonly leaf: number },
   ): Promise<unknown> {
+    await this.#gates.get(call)?.();
     if (this.#dead || (isEffect && this.#diesHere({ call, when: 'before' }))) return await NEVER;
     this.#busy += weight.busy;
     this.#busyLeaves += weight.leaf;

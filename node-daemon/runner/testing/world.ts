@@ -81,6 +81,8 @@ export class World {
   readonly host: WorldHost;
   readonly bundles: BundleStore;
   daemon: Daemon | undefined;
+  /** What calls of daemons wait for, by their names. */
+  readonly gates = new Map<string, () => Promise<void>>();
   /** Whether a daemon that has died is followed by another. */
   restarts = false;
   readonly #lives: Life[] = [];
@@ -161,7 +163,7 @@ export class World {
   /** Starts a daemon, or the next one after a death. Resolves when it reconciles. */
   async start({ diesAt }: { readonly diesAt?: number | undefined } = {}): Promise<Daemon> {
     await this.settle();
-    const life = new Life(this.clock);
+    const life = new Life(this.clock, this.gates);
     life.diesAt = diesAt;
     this.#lives.push(life);
     const ports = this.#ports(life);
@@ -195,6 +197,19 @@ export class World {
     await this.settle();
     this.guests.cut();
     this.expected.clear();
+  }
+
+  /** Holds calls of that name back from now on, until what is returned is called. `reached` runs at each. */
+  holdBack(call: string, reached?: () => void): () => void {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.gates.set(call, async () => {
+      reached?.();
+      await promise;
+    });
+    return () => {
+      this.gates.delete(call);
+      resolve();
+    };
   }
 
   /** Waits until all that can happen without time has happened. */
