@@ -4,7 +4,7 @@ import { finalizerName } from '../../crds/meta.ts';
 import type { Runner, RunnerSpec, RunnerStatus } from '../../crds/runner.ts';
 import type { Stored } from '../../kube/object.ts';
 import { type Action, decide } from './decide.ts';
-import type { BundleFacts, RunnerFacts, SessionFacts } from './facts.ts';
+import type { BundleFacts, RunnerFacts, SessionFacts, StrayFacts } from './facts.ts';
 
 const NOW = Date.parse('2026-01-01T00:10:00Z');
 const HOST = { name: 'mac-1', uid: 'host-uid', state: 'live' } as const;
@@ -67,6 +67,12 @@ function bundle(overrides: Partial<BundleFacts> = {}): BundleFacts {
   };
 }
 
+const stray = (overrides: Partial<StrayFacts> = {}): StrayFacts => ({
+  ...bundle(overrides),
+  purging: false,
+  ...overrides,
+});
+
 function facts(
   overrides: Partial<Omit<RunnerFacts, 'session'>> & { session?: Partial<SessionFacts> } = {},
 ): RunnerFacts {
@@ -120,8 +126,14 @@ describe('a start', () => {
   });
 
   test('never begins before what else there is of the UID is gone', () => {
-    expect(does(facts({ strays: [bundle({ attempt: 2 })] }))).toEqual(['purgeStray']);
-    expect(does(facts({ strays: [bundle({ attempt: 2, stage: 'Purged' })] }))).toEqual(['dropStray']);
+    expect(does(facts({ strays: [stray({ attempt: 2 })] }))).toEqual(['purgeStray']);
+    expect(does(facts({ strays: [stray({ attempt: 2, purging: true })] }))).toEqual([]);
+    expect(does(facts({ strays: [stray({ attempt: 2, stage: 'Purged' })] }))).toEqual(['dropStray']);
+  });
+
+  test('keeps its finalizer when what lay in the place of its bundle is gone', () => {
+    const other = facts({ strays: [stray({ attempt: 1, hostUid: 'older', stage: 'Purged' })] });
+    expect(does(other)).toEqual(['dropStray']);
   });
 
   test.each(['Preparing', 'Prepared'] as const)(
@@ -447,7 +459,7 @@ const anyFacts: fc.Arbitrary<RunnerFacts> = fc
                 ? { outcome: { phase: 'Finished', reason: 'JobFinished', message: '', at: NOW } }
                 : {}),
             }),
-      strays: x.stray === undefined ? [] : [bundle({ attempt: 2, stage: x.stray })],
+      strays: x.stray === undefined ? [] : [stray({ attempt: 2, stage: x.stray })],
       vm: x.vm,
       session: {
         ssh: { state: x.ssh },

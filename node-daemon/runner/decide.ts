@@ -76,15 +76,20 @@ function destroy(facts: RunnerFacts): Action[] {
   const stray = facts.strays[0];
   if (stray === undefined) return [{ do: 'purge' }];
   const { attempt } = stray;
+  if (stray.purging) return [];
   if (stray.stage !== 'Purged') return [{ do: 'purgeStray', attempt }];
-  const held = facts.heldAttempts.includes(attempt);
-  return held
-    ? [
+  return isLetGo(facts, attempt)
+    ? [{ do: 'dropStray', attempt }]
+    : [
         { do: 'removeFinalizer', attempt },
         { do: 'dropStray', attempt },
-      ]
-    : [{ do: 'dropStray', attempt }];
+      ];
 }
+
+/** The bound attempt keeps its finalizer, whatever lay in its place before. */
+const isLetGo = ({ runner, heldAttempts }: RunnerFacts, attempt: number): boolean =>
+  !heldAttempts.includes(attempt) ||
+  (runner.is === 'bound' && runner.runner.spec.binding?.attempt === attempt);
 
 function bound(facts: RunnerFacts, runner: Stored<Runner>): Decision {
   if (facts.strays.length > 0) return { actions: destroy(facts) };

@@ -49,6 +49,11 @@ export interface BundleFacts {
   readonly outcome?: Outcome | undefined;
 }
 
+/** A bundle that is not the one of the bound attempt. */
+export interface StrayFacts extends BundleFacts {
+  readonly purging: boolean;
+}
+
 export type ReadyReason = NonNullable<RuntimeMetadata['ready']>['reason'];
 
 /** What the guest's script directory told. `unobserved`: this daemon has not looked yet. */
@@ -98,7 +103,7 @@ export interface RunnerFacts {
   /** The bundle of the bound attempt; of a Runner that is not bound here, its only bundle. */
   readonly bundle?: BundleFacts | undefined;
   /** Bundles of the same UID that are not it: other attempts, or made for another host object. */
-  readonly strays: readonly BundleFacts[];
+  readonly strays: readonly StrayFacts[];
   /** Attempts whose finalizer of this host stands on the object. */
   readonly heldAttempts: readonly number[];
   readonly vm: ObservedVm;

@@ -10,6 +10,7 @@ import type {
   ObservedVm,
   RunnerFacts,
   SessionFacts,
+  StrayFacts,
 } from './facts.ts';
 import type { Bundles, RunnerPorts } from './ports.ts';
 import type { VmSession } from './session.ts';
@@ -55,7 +56,7 @@ export async function observe(
     host: { name: ports.host.name, uid: ports.host.uid(), state: ports.host.state() },
     runner,
     bundle: current?.facts,
-    strays: seen.filter((one) => one !== current).map((one) => one.facts),
+    strays: seen.filter((one) => one !== current).map((one) => asStray(one, sessions)),
     heldAttempts: heldAttempts(ports, runner),
     vm: await vmOf(session, current),
     session: session.facts,
@@ -117,6 +118,10 @@ function heldAttempts(ports: RunnerPorts, observed: ObservedRunner): number[] {
   const prefix = `vm.shoesvz.dev/${ports.host.name}.`;
   const own = (observed.runner.metadata.finalizers ?? []).filter((name) => name.startsWith(prefix));
   return own.map((name) => Number(name.slice(prefix.length))).filter(Number.isSafeInteger);
+}
+
+function asStray({ paths, facts }: SeenBundle, sessions: Sessions): StrayFacts {
+  return { ...facts, purging: sessions.at(paths)?.facts.purge.state === 'running' };
 }
 
 function asSeen(paths: BundlePaths, view: BundleView): SeenBundle {
