@@ -91,6 +91,12 @@ export class Command {
     this.#child.kill(signal);
   }
 
+  /** As when its terminal is closed: nobody reads any more. */
+  closeOutput(): void {
+    this.#child.stdout?.destroy();
+    this.#child.stderr?.destroy();
+  }
+
   /** For the end of a test that failed. */
   async kill(): Promise<void> {
     if (this.#end !== undefined) return;

@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process';
-import { mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, rm, stat, writeFile } from 'node:fs/promises';
 import { createServer, type Server } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -79,6 +79,11 @@ export class Scratch {
   async close(): Promise<void> {
     for (const step of this.#undo.reverse()) await step();
     await rm(this.dir, { recursive: true, force: true });
+  }
+
+  /** Permissions of a file or directory. */
+  async mode(name: string): Promise<number> {
+    return (await stat(this.path(name))).mode & 0o777;
   }
 
   /** All paths below the directory. */
