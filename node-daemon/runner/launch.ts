@@ -1,7 +1,8 @@
 import type { Runner } from '../../crds/runner.ts';
 import { quantityBytes } from '../../crds/scalars.ts';
 import type { Template } from '../../crds/template.ts';
-import { type Clock, sleep } from '../../kube/clock.ts';
+import { sleep } from '../../kube/clock.ts';
+import { ExplainedError } from '../../kube/explained-error.ts';
 import type { Stored } from '../../kube/object.ts';
 import { type BundlePaths, type PreparedVm, type VmControl, VmError } from '../vm/driver.ts';
 import type { GuestMetadata, OutcomeReason, RuntimeMetadata } from '../vm/metadata.ts';
@@ -34,38 +35,43 @@ export async function launch(
   signal: AbortSignal,
   beforeStart: (metadata: RuntimeMetadata) => Promise<void>,
 ): Promise<LaunchResult> {
-  const limitMs = timeoutsOf(runner.spec).cloneMs;
-  const limit = deadline(ports.clock, limitMs);
   try {
-    const golden = await findGolden(ports, runner);
-    const prepared = await prepare(
-      ports,
-      runner,
-      golden,
-      paths,
-      AbortSignal.any([signal, limit.signal]),
-      beforeStart,
-    );
+    const template = await findTemplate(ports, runner.spec.templateName, signal);
+    const prepared = await withinLimit(ports, runner, signal, async (limited) => {
+      const golden = { template, bundle: await findBundle(ports, runner, template, limited) };
+      return await prepare(ports, runner, golden, paths, limited, beforeStart);
+    });
     const withdrawn = await withdrawnWhy(ports, runner, signal);
     if (withdrawn !== undefined) return { state: 'withdrawn', why: withdrawn };
     const control = await ports.runtime.start(paths, prepared, () => ports.clock.now());
     return { state: 'started', control };
   } catch (error) {
     if (signal.aborted) return { state: 'withdrawn', why: 'the launch was called off' };
-    if (limit.signal.aborted) {
-      const message = `the template was not cloned within ${limitMs / 1000} s (timeouts.clone)`;
-      return { state: 'failed', reason: 'CloneTimeout', message };
-    }
     return { state: 'failed', ...explain(error) };
-  } finally {
-    limit.cancel();
   }
 }
 
-function deadline(clock: Clock, ms: number): { readonly signal: AbortSignal; cancel(): void } {
-  const controller = new AbortController();
-  const timer = clock.setTimeout(() => controller.abort(), ms);
-  return { signal: controller.signal, cancel: () => timer.cancel() };
+/** `timeouts.clone` ran out. */
+class CloneTimeout extends ExplainedError {}
+
+/** What `timeouts.clone` limits: all that the host does on its own, and nothing that waits for the API server. */
+async function withinLimit<T>(
+  ports: RunnerPorts,
+  runner: Stored<Runner>,
+  signal: AbortSignal,
+  work: (limited: AbortSignal) => Promise<T>,
+): Promise<T> {
+  const limitMs = timeoutsOf(runner.spec).cloneMs;
+  const limit = new AbortController();
+  const timer = ports.clock.setTimeout(() => limit.abort(), limitMs);
+  try {
+    return await work(AbortSignal.any([signal, limit.signal]));
+  } catch (error) {
+    if (!limit.signal.aborted || error instanceof VmError) throw error;
+    throw new CloneTimeout(`the template was not cloned within ${limitMs / 1000} s (timeouts.clone)`);
+  } finally {
+    timer.cancel();
+  }
 }
 
 function explain(error: unknown): { reason: OutcomeReason; message: string } {
@@ -73,21 +79,49 @@ function explain(error: unknown): { reason: OutcomeReason; message: string } {
     const started = error.reason === 'StartFailed' || error.reason === 'PortTaken';
     return { reason: started ? 'StartFailed' : 'CloneFailed', message: error.message };
   }
-  return { reason: 'CloneFailed', message: error instanceof Error ? error.message : String(error) };
+  const reason = error instanceof CloneTimeout ? 'CloneTimeout' : 'CloneFailed';
+  return { reason, message: error instanceof Error ? error.message : String(error) };
 }
 
-async function findGolden(ports: RunnerPorts, runner: Stored<Runner>): Promise<Golden> {
-  const name = runner.spec.templateName;
-  const template = await ports.api.template(name);
-  if (template === undefined) throw new VmError('TemplateMissing', `there is no Template ${name}`);
-  const bundleName = template.spec.source.bundle.name;
-  const bundle = ports.host.templates().get(bundleName);
-  const digest = runner.spec.binding?.templateDigest;
-  if (bundle === undefined || bundle.metadata.digest !== digest) {
-    const message = `this host no longer holds the bundle ${bundleName} with the digest ${digest} that the Runner is bound to`;
-    throw new VmError('TemplateMissing', message);
+/** How often what a launch waits for is looked at again. */
+const RETRY_MS = 1_000;
+
+/** Waits for an API server that does not answer: that says nothing about the Template. */
+async function findTemplate(
+  ports: RunnerPorts,
+  name: string,
+  signal: AbortSignal,
+): Promise<Stored<Template>> {
+  for (let tries = 1; ; tries += 1) {
+    signal.throwIfAborted();
+    const template = await ports.api.template(name).catch((error: unknown) => {
+      if (tries === 1) ports.log.warn({ err: error, template: name }, 'the Template cannot be read yet');
+      return 'unreadable' as const;
+    });
+    if (template === undefined) throw new VmError('TemplateMissing', `there is no Template ${name}`);
+    if (template !== 'unreadable') return template;
+    await sleep(ports.clock, RETRY_MS, signal);
   }
-  return { template, bundle };
+}
+
+/** Waits for a bundle that is not there: after a start it is verified before it is offered. */
+async function findBundle(
+  ports: RunnerPorts,
+  runner: Runner,
+  template: Template,
+  signal: AbortSignal,
+): Promise<TemplateBundle> {
+  const { name } = template.spec.source.bundle;
+  const digest = runner.spec.binding?.templateDigest;
+  for (;;) {
+    const bundle = ports.host.templates().get(name);
+    if (bundle !== undefined && bundle.metadata.digest === digest) return bundle;
+    if (bundle !== undefined || signal.aborted) {
+      const message = `this host does not hold the bundle ${name} with the digest ${digest} that the Runner is bound to`;
+      throw new VmError('TemplateMissing', message);
+    }
+    await sleep(ports.clock, RETRY_MS, signal);
+  }
 }
 
 async function prepare(
@@ -165,9 +199,6 @@ function seedConfig(
   };
 }
 
-/** While the API server does not answer or the Lease is not fresh, the prepared VM waits this long, again and again. */
-const CONFIRM_RETRY_MS = 1_000;
-
 /**
  * Lines 5 and 13: waits until a quorum read says either that the binding is still ours, with the Lease fresh
  * (undefined), or why the process must not be spawned.
@@ -190,6 +221,6 @@ async function withdrawnWhy(
       if (!ours) return 'the Runner is bound elsewhere';
       if (ports.host.leaseFresh()) return undefined;
     }
-    await sleep(ports.clock, CONFIRM_RETRY_MS, signal);
+    await sleep(ports.clock, RETRY_MS, signal);
   }
 }

@@ -20,6 +20,8 @@ export class Life {
   diesAt: number | undefined;
   /** What a call waits for before it takes place, by its name: `bundles.create`. */
   readonly #gates: ReadonlyMap<string, () => Promise<void>>;
+  /** Calls whose answers wait for the test. */
+  readonly #hanging: ReadonlySet<string>;
   readonly #clock: ManualClock;
   readonly #timers = new Set<Timer>();
   #dead = false;
@@ -27,9 +29,14 @@ export class Life {
   /** Of those, calls that make no others: what a death leaves in the hands of the machine. */
   #busyLeaves = 0;
 
-  constructor(clock: ManualClock, gates: ReadonlyMap<string, () => Promise<void>> = new Map()) {
+  constructor(
+    clock: ManualClock,
+    gates: ReadonlyMap<string, () => Promise<void>>,
+    hanging: ReadonlySet<string>,
+  ) {
     this.#clock = clock;
     this.#gates = gates;
+    this.#hanging = hanging;
   }
 
   get isDead(): boolean {
@@ -102,7 +109,10 @@ export class Life {
         const call = `${name}.${String(property)}`;
         return (...args: unknown[]) => {
           const run = (): unknown => value.apply(object, args);
-          const weight = waits.includes(key) ? { busy: 0, leaf: 0 } : { busy: 1, leaf: composed ? 0 : 1 };
+          const weight =
+            waits.includes(key) || this.#hanging.has(call)
+              ? { busy: 0, leaf: 0 }
+              : { busy: 1, leaf: composed ? 0 : 1 };
           return this.#call(call, run, effects.includes(key), weight);
         };
       },

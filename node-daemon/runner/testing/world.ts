@@ -83,6 +83,8 @@ export class World {
   daemon: Daemon | undefined;
   /** What calls of daemons wait for, by their names. */
   readonly gates = new Map<string, () => Promise<void>>();
+  /** Names of calls that a test makes hang: the world comes to rest although they are not answered. */
+  readonly hanging = new Set<string>();
   /** Whether a daemon that has died is followed by another. */
   restarts = false;
   readonly #lives: Life[] = [];
@@ -163,7 +165,7 @@ export class World {
   /** Starts a daemon, or the next one after a death. Resolves when it reconciles. */
   async start({ diesAt }: { readonly diesAt?: number | undefined } = {}): Promise<Daemon> {
     await this.settle();
-    const life = new Life(this.clock, this.gates);
+    const life = new Life(this.clock, this.gates, this.hanging);
     life.diesAt = diesAt;
     this.#lives.push(life);
     const ports = this.#ports(life);
