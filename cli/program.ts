@@ -7,6 +7,7 @@ import { nodeDaemonCommand } from './commands/node-daemon.ts';
 import { templateCommand } from './commands/template.ts';
 import { upCommand } from './commands/up.ts';
 import { versionCommand } from './commands/version.ts';
+import { whyCommand } from './commands/why.ts';
 import { oneLine } from './failure.ts';
 
 /** The whole command line. Parsing throws CommanderError for what is no command of ours, and for --help. */
@@ -21,6 +22,7 @@ export function shoesVz(): Command {
     controllerCommand(),
     nodeDaemonCommand(),
     templateCommand(),
+    whyCommand(),
     doctorCommand(),
     versionCommand(),
   ];

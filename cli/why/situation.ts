@@ -1,0 +1,163 @@
+import type { Runner, RunnerPhase } from '../../crds/runner.ts';
+import { getCondition, isTrue } from '../../kube/conditions.ts';
+import type { Stored } from '../../kube/object.ts';
+import { NO_RUNNER_GRACE_MS, timeoutsOf } from '../../node-daemon/runner/timeouts.ts';
+import { adviceForOutcome, adviceForWaiting } from './advice.ts';
+import { inWords } from './duration.ts';
+import { isOver, presentStatus, reasonOfEnd } from './times.ts';
+
+/** How a Runner stands now. */
+export interface Situation {
+  /** What it waits for, or how it ended: a sentence. */
+  readonly says: string;
+  /** The reason of the condition that says so. */
+  readonly reason?: string | undefined;
+  /** What a person would do next; absent where there is nothing to do but wait. */
+  readonly advice?: string | undefined;
+}
+
+/** A Runner that the controller has not looked at for so long is not being looked at. */
+const UNSEEN_MS = 10_000;
+
+/** Pure: what a Runner waits for now, or how it ended, in plain words. */
+export function situationOf(runner: Stored<Runner>, now: number): Situation {
+  const { binding } = runner.spec;
+  const { conditions, phase = 'Pending' } = presentStatus(runner);
+  const ready = getCondition(conditions, 'Ready');
+  if (runner.metadata.deletionTimestamp !== undefined) return deleted(runner);
+  if (isOver(runner)) return ended(runner);
+  if (binding === undefined) return unbound(runner, now);
+  if (ready?.reason === 'HostLost') return lost(binding.hostName, ready.message);
+  if (!isTrue(conditions, 'Bound')) return unreported(binding.hostName);
+  if (ready?.status === 'Unknown') return { says: sentence(ready.message), reason: ready.reason };
+  return ready?.status === 'True' ? inUse(runner) : underWay(runner, phase);
+}
+
+function unbound(runner: Stored<Runner>, now: number): Situation {
+  const bound = getCondition(runner.status?.conditions, 'Bound');
+  if (bound !== undefined) {
+    const { reason, message } = bound;
+    return {
+      says: `It waits for a host: ${sentence(message)}`,
+      reason,
+      advice: adviceForWaiting(reason, runner),
+    };
+  }
+  const ageMs = now - Date.parse(runner.metadata.creationTimestamp);
+  if (ageMs < UNSEEN_MS) return { says: 'It has just been created.' };
+  return {
+    says: 'It waits for the controller, which has not looked at it yet.',
+    advice: 'Does the controller run, and can it reach the API server? Its log says what it lacks.',
+  };
+}
+
+const unreported = (hostName: string): Situation => ({
+  says: `It is bound to ${hostName}, and waits for the node daemon there to take it up.`,
+  advice: `If that lasts: is ${hostName} Ready ("kubectl get machosts,linuxhosts")? The log of its node daemon says more.`,
+});
+
+const lost = (hostName: string, message: string): Situation => ({
+  says: sentence(message),
+  reason: 'HostLost',
+  advice: `It goes on when the node daemon of ${hostName} is back. To have the work done elsewhere now, create another Runner.`,
+});
+
+/** Something is being made or run that has a limit in time. */
+function underWay(runner: Runner, phase: RunnerPhase): Situation {
+  const { cloneMs, bootMs, setupMs } = timeoutsOf(runner.spec);
+  const ready = getCondition(presentStatus(runner).conditions, 'Ready');
+  const limit = (ms: number, field: string): string =>
+    `it is given up after ${inWords(ms)} (spec.timeouts.${field})`;
+  switch (phase) {
+    case 'Pending':
+    case 'Creating':
+      return { says: `Its template is being cloned; ${limit(cloneMs, 'clone')}.` };
+    case 'Booting':
+      return { says: `Its VM boots and does not answer SSH yet; ${limit(bootMs, 'boot')}.` };
+    case 'SSHReady':
+    case 'Running':
+      return ready?.reason === 'SetupWaiting'
+        ? {
+            says: `It waits to run its setup script: ${ready.message}; ${limit(setupMs, 'setup')}.`,
+            reason: ready.reason,
+            advice:
+              'Create the Secret with that key, and let the node daemon read it (deploy/rbac/): the script starts by itself.',
+          }
+        : { says: `Its setup script runs; ${limit(setupMs, 'setup')}.` };
+    case 'TearingDown':
+    case 'Finished':
+    case 'Error': {
+      const why = reasonOfEnd(runner);
+      const says = `Its VM is being destroyed${why === undefined ? '.' : `: ${sentence(why.message)}`}`;
+      return { says, reason: why?.reason };
+    }
+  }
+}
+
+function inUse(runner: Runner): Situation {
+  const { guest, setup } = presentStatus(runner);
+  switch (runner.spec.completion) {
+    case 'Never':
+      return { says: 'It is ready, and stays until it is deleted.' };
+    case 'Script':
+      return { says: 'It is ready, and is over when its setup script exits.' };
+    case 'Job':
+      break;
+  }
+  switch (guest?.state) {
+    case 'Idle':
+      return { says: 'It is ready, and its Actions runner waits for a job.' };
+    case 'Running':
+      return { says: 'Its Actions runner has a job; the Runner is over when the job is.' };
+    case 'Finished':
+      return { says: 'Its Actions runner has finished.' };
+    case 'Starting':
+    case 'NoRunner':
+    case undefined:
+      return {
+        says:
+          setup?.exitCode === 0
+            ? `It is ready, and waits for an Actions runner to show in the guest; it is given up ${inWords(NO_RUNNER_GRACE_MS)} after its setup script exited.`
+            : 'It is ready, and waits for its Actions runner.',
+      };
+  }
+}
+
+const ANEW = 'A Runner that has failed is never started again: create another one.';
+
+function ended(runner: Runner): Situation {
+  const why = reasonOfEnd(runner);
+  const failed = runner.status?.phase === 'Error';
+  if (why === undefined) return { says: failed ? 'It failed.' : 'It is over.' };
+  const { reason, message } = why;
+  const advice = adviceForOutcome(reason, runner);
+  if (!failed) return { says: `It is over: ${sentence(message)}`, reason, advice };
+  return { says: `It failed: ${sentence(message)}`, reason, advice: `${advice} ${ANEW}` };
+}
+
+const VM_FINALIZER = /^vm\.shoesvz\.dev\/(.+)\.[1-9][0-9]*$/;
+
+/** An object that is being deleted goes when nobody holds it any more. */
+function deleted(runner: Runner): Situation {
+  const finalizers = runner.metadata.finalizers ?? [];
+  const hosts = finalizers.flatMap((finalizer) => VM_FINALIZER.exec(finalizer)?.[1] ?? []);
+  const others = finalizers.filter((finalizer) => !VM_FINALIZER.test(finalizer));
+  if (hosts.length > 0) {
+    const lostNow = getCondition(runner.status?.conditions, 'Ready')?.reason === 'HostLost';
+    const names = hosts.join(' and ');
+    const says = `It is being deleted, and goes when ${names} has destroyed its VM`;
+    if (!lostNow) return { says: `${says}.` };
+    return {
+      says: `${says}; the node daemon there does not answer.`,
+      reason: 'HostLost',
+      advice: `Start the node daemon of ${names} again: it destroys the VM and lets go of the Runner.`,
+    };
+  }
+  if (others.length === 0) return { says: 'It is being deleted.' };
+  return {
+    says: `It is being deleted, and held by finalizers that are not shoes-vz's: ${others.join(', ')}.`,
+    advice: 'Whoever set them has to remove them.',
+  };
+}
+
+const sentence = (text: string): string => (/[.!?]$/.test(text) ? text : `${text}.`);

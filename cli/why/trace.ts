@@ -1,0 +1,47 @@
+import type { Runner, RunnerPhase } from '../../crds/runner.ts';
+import type { KubeEvent } from '../../kube/events.ts';
+import type { Stored } from '../../kube/object.ts';
+import { type Situation, situationOf } from './situation.ts';
+import { type Step, stepsOf } from './steps.ts';
+import { isOver, presentStatus, timesOf } from './times.ts';
+
+/** What became of one Runner and what it waits for, as data. */
+export interface Trace {
+  readonly namespace: string;
+  readonly name: string;
+  readonly uid: string;
+  readonly phase: RunnerPhase;
+  readonly deleting: boolean;
+  readonly host?: string | undefined;
+  readonly attempt?: number | undefined;
+  readonly createdAt: string;
+  readonly steps: readonly Step[];
+  /** From creation until the VM was observed gone, or until now. */
+  readonly totalMs: number;
+  readonly now: Situation;
+  /** What the setup script wrote last, where that is kept. */
+  readonly outputTail?: string | undefined;
+}
+
+/** Pure. `events`: those that regard this very Runner, in any order. `now`: epoch milliseconds. */
+export function traceOf(runner: Stored<Runner>, events: readonly KubeEvent[], now: number): Trace {
+  const { uid, name, namespace = 'default', creationTimestamp, deletionTimestamp } = runner.metadata;
+  const { binding } = runner.spec;
+  const ordered = events.toSorted((a, b) => Date.parse(a.eventTime) - Date.parse(b.eventTime));
+  const times = timesOf(runner, ordered);
+  const { setup } = presentStatus(runner);
+  const end = isOver(runner) ? (times.gone ?? times.over) : undefined;
+  return {
+    namespace,
+    name,
+    uid,
+    phase: runner.status?.phase ?? 'Pending',
+    deleting: deletionTimestamp !== undefined,
+    ...(binding !== undefined && { host: binding.hostName, attempt: binding.attempt }),
+    createdAt: creationTimestamp,
+    steps: stepsOf(runner, times, ordered, now),
+    totalMs: Math.max(0, (end?.at ?? now) - times.created.at),
+    now: situationOf(runner, now),
+    ...(setup?.outputTail !== undefined && { outputTail: setup.outputTail }),
+  };
+}
