@@ -64,6 +64,7 @@ async function carryOut(
   const now = ports.clock.now();
   switch (action.do) {
     case 'launch':
+      await confirm(ports, runnerOf(observation));
       session.launch(runnerOf(observation));
       return WORKING;
     case 'recordStart':
@@ -106,6 +107,24 @@ async function carryOut(
     case 'dropTombstone':
       return await dropTombstone(ports, paths);
   }
+}
+
+/** What was decided upon is not what the API server holds: wait for the watch to bring it. */
+export class StaleRunnerError extends Error {
+  constructor(runner: Stored<Runner>) {
+    super(`the watch is behind: Runner ${runner.metadata.name} has changed`);
+    this.name = 'StaleRunnerError';
+  }
+}
+
+/**
+ * A launch is worth a quorum read before anything is made: from a watch that is behind, one that the binding
+ * protocol withdraws would follow the other.
+ */
+async function confirm(ports: RunnerPorts, runner: Stored<Runner>): Promise<void> {
+  const { namespace, name, resourceVersion } = runner.metadata;
+  const current = await ports.api.get({ namespace, name });
+  if (current?.metadata.resourceVersion !== resourceVersion) throw new StaleRunnerError(runner);
 }
 
 /** A purge that a crash interrupts is known for one afterwards. */

@@ -3,7 +3,7 @@ import { isConflict } from '../../kube/errors.ts';
 import type { Informer } from '../../kube/informer.ts';
 import type { Stored } from '../../kube/object.ts';
 import { type QueueResult, WorkQueue } from '../../kube/queue.ts';
-import { act } from './act.ts';
+import { act, StaleRunnerError } from './act.ts';
 import { decide } from './decide.ts';
 import { type Observation, observe } from './observe.ts';
 import type { RunnerPorts } from './ports.ts';
@@ -46,7 +46,7 @@ export class RunnerController {
       onError: (runnerUid, error, failures, retryInMs) => {
         onFailure?.();
         // Somebody else wrote first: the informer brings what they wrote.
-        if (isConflict(error)) return;
+        if (isConflict(error) || error instanceof StaleRunnerError) return;
         ports.log.warn(
           { err: error, runnerUid, failures, retryInMs },
           'reconcile failed; it will be tried again',

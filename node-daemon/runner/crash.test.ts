@@ -48,7 +48,7 @@ describe.each(lives)('a daemon that dies in the life of $name', (story) => {
     const boundaries = await boundariesOf(story);
     expect(boundaries).toBeGreaterThan(20);
     for (let diesAt = 0; diesAt < boundaries; diesAt += 1) await diesOnce(story, diesAt);
-  });
+  }, 120_000);
 });
 
 async function diesOnce({ spec, live }: (typeof lives)[number], diesAt: number): Promise<void> {

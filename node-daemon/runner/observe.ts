@@ -1,5 +1,5 @@
 import type { Runner } from '../../crds/runner.ts';
-import type { Stored } from '../../kube/object.ts';
+import type { ObjectRef, Stored } from '../../kube/object.ts';
 import type { BundleView } from '../vm/bundle.ts';
 import type { BundlePaths } from '../vm/driver.ts';
 import type { RuntimeMetadata } from '../vm/metadata.ts';
@@ -43,7 +43,7 @@ export async function observe(
 ): Promise<Observation | undefined> {
   const { bundles } = ports;
   const seen = await look(bundles, sessions, uid);
-  const runner = cached === undefined ? await ask(ports, uid, seen) : place(ports, cached);
+  const runner = await observeRunner(ports, uid, cached, seen);
   const attempt = runner.is === 'bound' ? (runner.runner.spec.binding?.attempt ?? 1) : seen[0]?.paths.attempt;
   if (attempt === undefined) return undefined;
   const own = seen.find((one) => one.paths.attempt === attempt && one.facts.hostUid === ports.host.uid());
@@ -98,8 +98,30 @@ function place(ports: RunnerPorts, runner: Stored<Runner>): ObservedRunner {
     : { is: 'elsewhere', runner };
 }
 
-async function ask(ports: RunnerPorts, uid: string, seen: readonly SeenBundle[]): Promise<ObservedRunner> {
-  const ref = seen.find((one) => one.metadata !== undefined)?.metadata?.runner;
+async function observeRunner(
+  ports: RunnerPorts,
+  uid: string,
+  cached: Stored<Runner> | undefined,
+  seen: readonly SeenBundle[],
+): Promise<ObservedRunner> {
+  const attempt = cached?.spec.binding?.attempt ?? 0;
+  // Attempts only grow: a bundle of a later one proves that the watch is behind.
+  const isBehind = seen.some(
+    ({ paths, facts }) => facts.hostUid === ports.host.uid() && paths.attempt > attempt,
+  );
+  if (cached !== undefined && !isBehind) return place(ports, cached);
+  return await ask(ports, uid, cached?.metadata ?? refOf(seen), seen);
+}
+
+const refOf = (seen: readonly SeenBundle[]): ObjectRef | undefined =>
+  seen.find((one) => one.metadata !== undefined)?.metadata?.runner;
+
+async function ask(
+  ports: RunnerPorts,
+  uid: string,
+  ref: ObjectRef | undefined,
+  seen: readonly SeenBundle[],
+): Promise<ObservedRunner> {
   if (ref === undefined) {
     return seen.length === 0
       ? { is: 'absent' }
