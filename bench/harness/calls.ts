@@ -1,0 +1,53 @@
+import type { KubeClient } from '../../kube/client.ts';
+import type { KubeObject, ResourceType } from '../../kube/object.ts';
+import type { Resources } from '../../kube/resources.ts';
+
+/** One request to the API server; times are of `performance.now()`. */
+export interface Call {
+  readonly who: string;
+  readonly verb: 'get' | 'create' | 'patch' | 'patchStatus' | 'delete';
+  readonly kind: string;
+  readonly name: string;
+  readonly sentAt: number;
+  readonly answeredAt: number;
+}
+
+/** What several clients asked, in the order of the answers. */
+export class CallLog {
+  readonly #calls: Call[] = [];
+
+  /** The same client, its requests written down. */
+  traced(who: string, client: KubeClient): KubeClient {
+    return { ...client, resources: (type) => this.#resources(who, client, type) };
+  }
+
+  /** The first that matches, of those sent not before `since`. Throws where there is none. */
+  first(match: Partial<Call>, since: number): Call {
+    const found = this.#calls.find(
+      (call) =>
+        call.sentAt >= since &&
+        Object.entries(match).every(([key, value]) => Reflect.get(call, key) === value),
+    );
+    if (found === undefined) throw new Error(`no request was seen like ${JSON.stringify(match)}`);
+    return found;
+  }
+
+  #resources<T extends KubeObject>(who: string, client: KubeClient, type: ResourceType<T>): Resources<T> {
+    const inner = client.resources(type);
+    const write = async <R>(verb: Call['verb'], name: string, call: () => Promise<R>): Promise<R> => {
+      const sentAt = performance.now();
+      const answer = await call();
+      this.#calls.push({ who, verb, kind: type.kind, name, sentAt, answeredAt: performance.now() });
+      return answer;
+    };
+    return {
+      get: (ref) => write('get', ref.name, () => inner.get(ref)),
+      list: (options) => inner.list(options),
+      create: (object) => write('create', object.metadata.name, () => inner.create(object)),
+      patch: (ref, version, patch) => write('patch', ref.name, () => inner.patch(ref, version, patch)),
+      patchStatus: (ref, version, patch) =>
+        write('patchStatus', ref.name, () => inner.patchStatus(ref, version, patch)),
+      delete: (ref, options) => write('delete', ref.name, () => inner.delete(ref, options)),
+    };
+  }
+}
