@@ -39,7 +39,7 @@ interface Options {
 export const doctorCommand = (): Command =>
   new Command('doctor')
     .description(
-      'Looks whether this machine can run VMs well as a host, and says what would make it so. Changes nothing.',
+      'Looks whether this machine can run VMs well as a host, and says what would make it so. Leaves nothing but, in the host root, what it found out about kvm.',
     )
     .addOption(hostRootOption().default(DEFAULT_HOST_ROOT))
     .addOption(guestLinkPortOption(8081))

@@ -45,7 +45,7 @@ export interface HostSessionOptions {
 /**
  * Makes this machine a host: claims its name, finds or creates its object, and keeps its status told. Rejects,
  * with nothing left running, where that cannot be: the API server is unreachable or lacks the CRDs, or
- * another machine has the name ({@link HostNameTakenError}). Messages are one line for a person.
+ * another machine has the name ({@link HostNameTakenError}), or VMs of another name lie here. Messages are one line for a person.
  */
 export async function openHostSession(options: HostSessionOptions): Promise<HostSession> {
   const { root, client, log } = options;
@@ -54,6 +54,7 @@ export async function openHostSession(options: HostSessionOptions): Promise<Host
   const name = chooseName(options.name);
   const kind: HostKind = machine.os === 'macOS' ? 'MacHost' : 'LinuxHost';
   await refuseTakenName(client, kind, name, root.machineId);
+  await refuseOtherName(client, kind, name, options.heldUids);
 
   let session: HostSession | undefined;
   const shared = { client, name, clock, log, changed: () => session?.changed() };
@@ -129,6 +130,25 @@ async function refuseTakenName(
     const owner = object.status?.nodeInfo?.machineID;
     if (owner !== undefined && owner !== machineId) throw takenByObject(object);
   }
+}
+
+/**
+ * Under another name this machine would be another host, and would destroy VMs that are still wanted: a name that
+ * comes from the network may change by itself.
+ */
+async function refuseOtherName(
+  client: KubeClient,
+  kind: HostKind,
+  name: string,
+  heldUids: ReadonlySet<string>,
+): Promise<void> {
+  if (heldUids.size === 0) return;
+  const { items } = await client.resources<Host>(HOST_RESOURCES[kind]).list();
+  const former = items.find(({ metadata }) => metadata.name !== name && heldUids.has(metadata.uid));
+  if (former === undefined) return;
+  throw new HostNameError(
+    `--host-name: VMs on this machine belong to the ${kind} "${former.metadata.name}", not to "${name}"; give that name, or delete that ${kind}, which declares its VMs dead`,
+  );
 }
 
 /** The host name cannot be used. The message is one line that names the flag. */

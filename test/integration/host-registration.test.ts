@@ -85,6 +85,22 @@ describe('registration', () => {
     expect(first.session.uid()).not.toBe(second.session.uid());
   });
 
+  test('a machine with VMs of a host of another name is refused until that host is deleted', async () => {
+    const [former, name] = [uniqueName('host'), uniqueName('host')];
+    const { session, root } = await daemons.open(former);
+    const heldUids = new Set([session.uid()]);
+    await session.stop();
+    await expect(daemons.open(name, { root, heldUids })).rejects.toMatchObject({
+      name: 'HostNameError',
+      message: `--host-name: VMs on this machine belong to the LinuxHost "${former}", not to "${name}"; give that name, or delete that LinuxHost, which declares its VMs dead`,
+    });
+    expect(await stored(name)).toBeUndefined();
+    await edit(client, former, () => ({ metadata: { finalizers: [] } }));
+    await hosts(client).delete({ name: former });
+    const next = await daemons.open(name, { root, heldUids });
+    expect(next.session.state()).toBe('vanished');
+  });
+
   test('what a user declared before, or edits later, is kept and honoured', async () => {
     const name = uniqueName('host');
     await hosts(client).create({
