@@ -47,5 +47,5 @@ function noSuchRunner({ namespace, name }: ObjectRef, events: readonly KubeEvent
   );
   if (last === undefined) return `${none}: "kubectl get runners -A" lists those there are`;
   const ago = inWords(Math.max(0, now - Date.parse(last.eventTime)), { exact: false });
-  return `${none} any more; the last Event of one, ${ago} ago: ${last.reason}: ${last.note}`;
+  return `${none} any more; the last Event about one of that name, ${ago} ago: ${last.reason}: ${last.note}`;
 }

@@ -108,8 +108,9 @@ export class RunnerLife {
     await this.#daemonSees({ vm: 'unknown', session: { ...IDLE, purge }, bundle });
   }
 
-  async isOver(outcome: Outcome, reached: 'Ready' | 'Booting' = 'Ready'): Promise<void> {
-    const far = reached === 'Ready' ? this.#ready() : {};
+  /** `reached`: how far it had come. */
+  async isOver(outcome: Outcome, reached: 'Booting' | 'Scripted' | 'Ready' = 'Ready'): Promise<void> {
+    const far = { Booting: {}, Scripted: this.#scripted(), Ready: this.#ready() }[reached];
     await this.#daemonSees({ vm: 'absent', bundle: this.#bundle({ ...far, stage: 'Purged', outcome }) });
   }
 
