@@ -2,6 +2,7 @@ import { type Condition, finalizerName } from '../../crds/meta.ts';
 import type { Runner, RunnerStatus } from '../../crds/runner.ts';
 import { getCondition, isTrue } from '../../kube/conditions.ts';
 import type { Stored } from '../../kube/object.ts';
+import type { MetadataPatch } from '../vm/bundle.ts';
 import type { BundlePaths } from '../vm/driver.ts';
 import type { Action, Decision } from './decide.ts';
 import type { ReadyReason } from './facts.ts';
@@ -86,7 +87,7 @@ async function carryOut(
       session.watchScript();
       return WORKING;
     case 'recordReady':
-      await bundles.update(paths, { ready: readyRecord(observation, action.reason, now) });
+      await bundles.update(paths, readyRecord(observation, action.reason, now));
       return RECORDED;
     case 'recordOutcome':
       await bundles.update(paths, { outcome: action.outcome });
@@ -143,13 +144,14 @@ async function recordScript(ports: RunnerPorts, paths: BundlePaths): Promise<voi
 }
 
 /** A script that was over before it was looked at is ready since then, not since now. */
-function readyRecord(
-  { session }: Observation,
-  reason: ReadyReason,
-  now: number,
-): { at: number; reason: ReadyReason } {
-  const { script } = session.facts;
-  return { at: script.state === 'exited' ? script.at : now, reason };
+function readyRecord({ facts }: Observation, reason: ReadyReason, now: number): MetadataPatch {
+  const { script } = facts.session;
+  const { scriptStarted } = facts.ages;
+  const agoMs = script.state === 'exited' ? script.forMs : 0;
+  return {
+    ready: { at: script.state === 'exited' ? script.at : now, reason },
+    ...(scriptStarted === undefined ? {} : { setupMs: Math.max(0, Math.round(scriptStarted - agoMs)) }),
+  };
 }
 
 function awaitSsh(ports: RunnerPorts, observation: Observation): void {
@@ -157,13 +159,16 @@ function awaitSsh(ports: RunnerPorts, observation: Observation): void {
   const runner = runnerOf(observation);
   const guest = guestOf(observation);
   const limitMs = timeoutsOf(runner.spec).bootMs;
-  const elapsedMs = ports.clock.now() - (observation.facts.bundle?.startedAt ?? ports.clock.now());
+  const startedAt = observation.facts.bundle?.startedAt ?? ports.clock.now();
   session.awaitSsh(guest, {
-    timeoutMs: Math.max(1, limitMs - elapsedMs),
+    timeoutMs: Math.max(1, limitMs - session.elapsed.since(startedAt)),
     keep: runner.spec.setupScript !== undefined,
     onReady: async ({ hostKey }) => {
-      const known = { ...guest.guest, hostKey, rotated: !guest.guest.agent };
-      await ports.bundles.update(session.paths, { sshReadyAt: ports.clock.now(), guest: known });
+      await ports.bundles.update(session.paths, {
+        sshReadyAt: ports.clock.now(),
+        bootToSshMs: Math.round(session.elapsed.since(startedAt)),
+        guest: { ...guest.guest, hostKey, rotated: !guest.guest.agent },
+      });
     },
   });
 }

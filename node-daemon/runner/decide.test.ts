@@ -4,7 +4,7 @@ import { finalizerName } from '../../crds/meta.ts';
 import type { Runner, RunnerSpec, RunnerStatus } from '../../crds/runner.ts';
 import type { Stored } from '../../kube/object.ts';
 import { type Action, decide } from './decide.ts';
-import type { BundleFacts, RunnerFacts, SessionFacts, StrayFacts } from './facts.ts';
+import type { Ages, BundleFacts, RunnerFacts, SessionFacts, StrayFacts } from './facts.ts';
 
 const NOW = Date.parse('2026-01-01T00:10:00Z');
 const HOST = { name: 'mac-1', uid: 'host-uid', state: 'live' } as const;
@@ -73,6 +73,32 @@ const stray = (overrides: Partial<StrayFacts> = {}): StrayFacts => ({
   ...overrides,
 });
 
+function agesOf(made: BundleFacts | undefined): Ages {
+  const since = (moment: number | undefined) => (moment === undefined ? undefined : NOW - moment);
+  return {
+    started: since(made?.startedAt),
+    sshReady: since(made?.sshReadyAt),
+    scriptStarted: since(made?.scriptStartedAt),
+    ready: since(made?.readyAt),
+  };
+}
+
+/** The same, so many milliseconds later. */
+function later(given: RunnerFacts, ms: number): RunnerFacts {
+  const { session, ages } = given;
+  const aged = Object.entries(ages).map(([name, age]) => [name, age === undefined ? age : age + ms]);
+  const { script } = session;
+  return {
+    ...given,
+    now: given.now + ms,
+    ages: Object.fromEntries(aged),
+    session: {
+      ...session,
+      script: script.state === 'exited' ? { ...script, forMs: script.forMs + ms } : script,
+    },
+  };
+}
+
 function facts(
   overrides: Partial<Omit<RunnerFacts, 'session'>> & { session?: Partial<SessionFacts> } = {},
 ): RunnerFacts {
@@ -87,6 +113,7 @@ function facts(
     vm: 'absent',
     guestAgent: true,
     endpoint: { host: '127.65.0.2', port: 2222, user: 'runner', guestIp: '10.0.2.15' },
+    ages: agesOf(overrides.bundle),
     ...overrides,
     session: { ...IDLE, ...overrides.session },
   };
@@ -110,7 +137,7 @@ describe('a start', () => {
   });
 
   test('is told of as Creating once it lasts', () => {
-    const launching = facts({ vm: 'unknown', session: { launch: { state: 'running', since: NOW - 500 } } });
+    const launching = facts({ vm: 'unknown', session: { launch: { state: 'running', forMs: 500 } } });
     expect(decide(launching)).toMatchObject({ actions: [], status: { phase: 'Creating', attempt: 1 } });
   });
 
@@ -270,7 +297,7 @@ describe('a VM that runs', () => {
 
 describe('completion', () => {
   const ended = (exitCode: number) =>
-    ({ state: 'exited', exitCode, outputTail: 'bye', at: NOW - 10 }) as const;
+    ({ state: 'exited', exitCode, outputTail: 'bye', at: NOW - 10, forMs: 10 }) as const;
   const given = (
     completion: RunnerSpec['completion'],
     session: Partial<SessionFacts>,
@@ -310,8 +337,9 @@ describe('completion', () => {
   test('Job without an Actions runner is given up after a while', () => {
     const waiting = given('Job', { script: ended(0), guest: { state: 'NoRunner', ip: '10.0.2.15' } });
     expect(does(waiting)).toEqual(['recordReady']);
-    const later = { ...waiting, now: NOW + 120_000 };
-    expect(decide(later).actions).toMatchObject([{ do: 'recordOutcome', outcome: { reason: 'NoRunner' } }]);
+    expect(decide(later(waiting, 120_000)).actions).toMatchObject([
+      { do: 'recordOutcome', outcome: { reason: 'NoRunner' } },
+    ]);
   });
 
   test('Job without the agent is over with its script', () => {
@@ -328,11 +356,14 @@ describe('completion', () => {
       { timeouts: { setup: '1s' } },
     );
     expect(decide(slow).requeueAfterMs).toBe(100);
-    const late = { ...slow, now: NOW + 100 };
+    const late = later(slow, 100);
     expect(decide(late).actions).toMatchObject([
       { do: 'recordOutcome', outcome: { reason: 'SetupTimeout' } },
     ]);
-    const ready = { ...late, bundle: bundle({ ...sshReady, scriptStartedAt: NOW - 900, readyAt: NOW - 1 }) };
+    const ready = {
+      ...late,
+      bundle: bundle({ ...sshReady, scriptStartedAt: NOW - 900, readyAt: NOW - 1 }),
+    };
     expect(does(ready)).toEqual([]);
   });
 
@@ -375,15 +406,15 @@ describe('an end', () => {
 
   test('is told of as TearingDown only when it lasts', () => {
     const deleted = { is: 'bound', runner: runner({ deleted: true, status: gated() }) } as const;
-    const purging = (since: number) =>
+    const purging = (forMs: number) =>
       facts({
         runner: deleted,
         bundle: bundle({ stage: 'TearingDown' }),
         vm: 'unknown',
-        session: { purge: { state: 'running', since } },
+        session: { purge: { state: 'running', forMs } },
       });
-    expect(decide(purging(NOW - 100))).toEqual({ actions: [], status: undefined, requeueAfterMs: 400 });
-    expect(decide(purging(NOW - 500)).status?.phase).toBe('TearingDown');
+    expect(decide(purging(100))).toEqual({ actions: [], status: undefined, requeueAfterMs: 400 });
+    expect(decide(purging(500)).status?.phase).toBe('TearingDown');
   });
 
   test('of a Runner that is gone or elsewhere leaves nothing here', () => {
@@ -465,8 +496,8 @@ const anyFacts: fc.Arbitrary<RunnerFacts> = fc
         ssh: { state: x.ssh },
         script: { state: x.script },
         gatePassedHere: x.gatePassedHere,
-        purge: x.purging ? { state: 'running', since: NOW } : { state: 'idle' },
-        launch: x.launching ? { state: 'running', since: NOW } : { state: 'idle' },
+        purge: x.purging ? { state: 'running', forMs: 0 } : { state: 'idle' },
+        launch: x.launching ? { state: 'running', forMs: 0 } : { state: 'idle' },
       },
     });
   });

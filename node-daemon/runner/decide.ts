@@ -102,8 +102,8 @@ function bound(facts: RunnerFacts, runner: Stored<Runner>): Decision {
   const actions = progress(facts, runner);
   // What is being recorded belongs into the same write: the next pass, which follows at once, has it.
   if (actions.some(isRecord)) return { actions };
-  const { status, dueAt } = desiredStatus(facts, runner);
-  return { actions, status, requeueAfterMs: earliest(facts.now, verdict.deadline, dueAt) };
+  const { status, dueInMs } = desiredStatus(facts, runner);
+  return { actions, status, requeueAfterMs: earliest(verdict.dueInMs, dueInMs) };
 }
 
 const isRecord = (action: Action): boolean => action.do === 'recordReady' || action.do === 'recordStart';
@@ -118,8 +118,8 @@ function conclude(facts: RunnerFacts, runner: Stored<Runner>, outcome: Outcome):
 /** Destroys what is left, then says how it ended, then lets go of the object: in that order. */
 function tearDown(facts: RunnerFacts, runner: Stored<Runner>, isOver: boolean): Decision {
   if (remains(facts)) {
-    const { status, dueAt }: StatusDecision = isOver ? {} : desiredStatus(facts, runner);
-    return { actions: destroy(facts), status, requeueAfterMs: earliest(facts.now, dueAt) };
+    const { status, dueInMs }: StatusDecision = isOver ? {} : desiredStatus(facts, runner);
+    return { actions: destroy(facts), status, requeueAfterMs: dueInMs };
   }
   const outcome = facts.bundle?.outcome;
   if (!isOver && outcome !== undefined && runner.metadata.deletionTimestamp === undefined) {
@@ -208,8 +208,8 @@ export function readiness(facts: RunnerFacts, runner: Runner): ReadyReason | und
   return undefined;
 }
 
-/** The smallest positive delay to any of the moments; undefined where there is none. */
-function earliest(now: number, ...moments: readonly (number | undefined)[]): number | undefined {
-  const known = moments.filter((moment): moment is number => moment !== undefined);
-  return known.length === 0 ? undefined : Math.max(1, Math.min(...known) - now);
+/** The shortest of the delays; undefined where there is none. */
+function earliest(...delaysMs: readonly (number | undefined)[]): number | undefined {
+  const known = delaysMs.filter((delay): delay is number => delay !== undefined);
+  return known.length === 0 ? undefined : Math.min(...known);
 }

@@ -34,12 +34,17 @@ export interface Outcome {
     | undefined;
 }
 
-/** One bundle of this Runner UID, as its metadata tells. Times are epoch milliseconds. */
+/**
+ * One bundle of this Runner UID, as its metadata tells. Moments are epoch milliseconds by the wall clock, for
+ * people; what time decides is decided by {@link Ages}.
+ */
 export interface BundleFacts {
   readonly attempt: number;
   readonly hostUid: string;
   readonly stage: BundleStage;
   readonly cloneMs?: number | undefined;
+  readonly bootToSshMs?: number | undefined;
+  readonly setupMs?: number | undefined;
   readonly startedAt?: number | undefined;
   readonly sshReadyAt?: number | undefined;
   readonly hostKey?: string | undefined;
@@ -54,6 +59,14 @@ export interface StrayFacts extends BundleFacts {
   readonly purging: boolean;
 }
 
+/** Milliseconds since moments in the bundle's life. No setting of the wall clock changes them. */
+export interface Ages {
+  readonly started?: number | undefined;
+  readonly sshReady?: number | undefined;
+  readonly scriptStarted?: number | undefined;
+  readonly ready?: number | undefined;
+}
+
 export type ReadyReason = NonNullable<RuntimeMetadata['ready']>['reason'];
 
 /** What the guest's script directory told. `unobserved`: this daemon has not looked yet. */
@@ -66,14 +79,21 @@ export type ScriptFacts =
   /** The guest lacks what a script needs: a shell, room, a home directory. */
   | { readonly state: 'impossible'; readonly message: string }
   | { readonly state: 'running' }
-  | { readonly state: 'exited'; readonly exitCode: number; readonly outputTail: string; readonly at: number }
+  /** `at`: when this daemon saw it, epoch milliseconds; `forMs`: since then. */
+  | {
+      readonly state: 'exited';
+      readonly exitCode: number;
+      readonly outputTail: string;
+      readonly at: number;
+      readonly forMs: number;
+    }
   | { readonly state: 'vanished' };
 
 /** What this daemon process knows of the VM and is doing with it; lost when the daemon dies. */
 export interface SessionFacts {
   readonly launch:
     | { readonly state: 'idle' }
-    | { readonly state: 'running'; readonly since: number }
+    | { readonly state: 'running'; readonly forMs: number }
     | { readonly state: 'failed'; readonly reason: OutcomeReason; readonly message: string };
   readonly ssh:
     | { readonly state: 'idle' }
@@ -86,11 +106,12 @@ export interface SessionFacts {
   readonly gatePassedHere: boolean;
   readonly guest?: { readonly state: GuestRunnerState; readonly ip: string } | undefined;
   /** A purge that fails is tried again by itself, with back-off, and stays `running`. */
-  readonly purge: { readonly state: 'idle' } | { readonly state: 'running'; readonly since: number };
+  readonly purge: { readonly state: 'idle' } | { readonly state: 'running'; readonly forMs: number };
 }
 
 /** Everything that a decision rests on. */
 export interface RunnerFacts {
+  /** The wall clock, epoch milliseconds: for what people read. */
   readonly now: number;
   /** Line 13 of the binding protocol: without a fresh Lease no spawn, no gate, no destroying. */
   readonly leaseFresh: boolean;
@@ -102,6 +123,7 @@ export interface RunnerFacts {
   readonly runner: ObservedRunner;
   /** The bundle of the bound attempt; of a Runner that is not bound here, its only bundle. */
   readonly bundle?: BundleFacts | undefined;
+  readonly ages: Ages;
   /** Bundles of the same UID that are not it: other attempts, or made for another host object. */
   readonly strays: readonly StrayFacts[];
   /** Attempts whose finalizer of this host stands on the object. */

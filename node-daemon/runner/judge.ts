@@ -3,10 +3,10 @@ import type { OutcomeReason } from '../vm/metadata.ts';
 import type { BundleFacts, Outcome, RunnerFacts } from './facts.ts';
 import { NO_RUNNER_GRACE_MS, timeoutsOf } from './timeouts.ts';
 
-/** A verdict: the outcome, or the moment (epoch ms) at which time alone may bring one. */
+/** A verdict: the outcome, or after how many milliseconds time alone may bring one. */
 export interface Verdict {
   readonly outcome?: Outcome | undefined;
-  readonly deadline?: number | undefined;
+  readonly dueInMs?: number | undefined;
 }
 
 const RUNS_ON: Verdict = {};
@@ -35,7 +35,7 @@ export function judge(facts: RunnerFacts, runner: Runner): Verdict {
   if (facts.vm === 'absent') {
     return over('Error', 'VmExited', "the VM's process has ended; vm.log on the host may say why");
   }
-  if (bundle.sshReadyAt === undefined) return judgeBoot(facts, runner, bundle, over);
+  if (bundle.sshReadyAt === undefined) return judgeBoot(facts, runner, over);
   return judgeScript(facts, runner, bundle, over);
 }
 
@@ -45,10 +45,10 @@ function wasStarted(runner: Runner, attempt: number | undefined): boolean {
   return runner.status?.attempt === attempt && runner.status?.startedAt !== undefined;
 }
 
-function judgeBoot(facts: RunnerFacts, runner: Runner, bundle: BundleFacts, over: Over): Verdict {
+function judgeBoot(facts: RunnerFacts, runner: Runner, over: Over): Verdict {
   const limit = timeoutsOf(runner.spec).bootMs;
-  const deadline = (bundle.startedAt ?? facts.now) + limit;
-  if (facts.now >= deadline) {
+  const dueInMs = limit - (facts.ages.started ?? 0);
+  if (dueInMs <= 0) {
     return over(
       'Error',
       'BootTimeout',
@@ -56,7 +56,7 @@ function judgeBoot(facts: RunnerFacts, runner: Runner, bundle: BundleFacts, over
     );
   }
   if (facts.session.ssh.state === 'refused') return over('Error', 'LoginFailed', facts.session.ssh.message);
-  return { deadline };
+  return { dueInMs };
 }
 
 function judgeScript(facts: RunnerFacts, runner: Runner, bundle: BundleFacts, over: Over): Verdict {
@@ -83,21 +83,22 @@ function judgeScript(facts: RunnerFacts, runner: Runner, bundle: BundleFacts, ov
       'the script was permitted to run, and the guest has no trace of it; it is never run twice',
     );
   }
-  const completed = judgeCompletion(facts, runner, bundle, over);
+  const completed = judgeCompletion(facts, runner, over);
   if (completed.outcome !== undefined) return completed;
-  return judgeSetupTime(facts, runner, bundle, over, completed.deadline);
+  return judgeSetupTime(facts, runner, bundle, over, completed.dueInMs);
 }
 
-function judgeCompletion(facts: RunnerFacts, runner: Runner, bundle: BundleFacts, over: Over): Verdict {
+function judgeCompletion(facts: RunnerFacts, runner: Runner, over: Over): Verdict {
   const { script, guest } = facts.session;
-  const exited = script.state === 'exited';
   if (runner.spec.completion === 'Never') return RUNS_ON;
   if (runner.spec.completion === 'Script') {
-    return exited ? over('Finished', 'ScriptSucceeded', 'the setup script exited with code 0') : RUNS_ON;
+    return script.state === 'exited'
+      ? over('Finished', 'ScriptSucceeded', 'the setup script exited with code 0')
+      : RUNS_ON;
   }
   if (guest?.state === 'Finished')
     return over('Finished', 'JobFinished', 'the Actions runner has finished its job');
-  if (!exited) return RUNS_ON;
+  if (script.state !== 'exited') return RUNS_ON;
   if (!facts.guestAgent) {
     return over(
       'Finished',
@@ -106,8 +107,8 @@ function judgeCompletion(facts: RunnerFacts, runner: Runner, bundle: BundleFacts
     );
   }
   if (guest !== undefined && guest.state !== 'NoRunner') return RUNS_ON;
-  const deadline = (bundle.readyAt ?? script.at) + NO_RUNNER_GRACE_MS;
-  if (facts.now < deadline) return { deadline };
+  const dueInMs = NO_RUNNER_GRACE_MS - (facts.ages.ready ?? script.forMs);
+  if (dueInMs > 0) return { dueInMs };
   return over(
     'Error',
     'NoRunner',
@@ -120,15 +121,15 @@ function judgeSetupTime(
   runner: Runner,
   bundle: BundleFacts,
   over: Over,
-  otherDeadline: number | undefined,
+  otherDueInMs: number | undefined,
 ): Verdict {
   const scriptOver = facts.session.script.state === 'exited';
   if (runner.spec.setupScript === undefined || bundle.readyAt !== undefined || scriptOver) {
-    return { deadline: otherDeadline };
+    return { dueInMs: otherDueInMs };
   }
   const limit = timeoutsOf(runner.spec).setupMs;
-  const deadline = (bundle.scriptStartedAt ?? bundle.sshReadyAt ?? facts.now) + limit;
-  if (facts.now >= deadline) {
+  const dueInMs = limit - (facts.ages.scriptStarted ?? facts.ages.sshReady ?? 0);
+  if (dueInMs <= 0) {
     const waiting = facts.session.script.state === 'starting' ? facts.session.script.waitingFor : undefined;
     const why = waiting === undefined ? '' : `: ${waiting}`;
     return over(
@@ -137,7 +138,7 @@ function judgeSetupTime(
       `the setup script was not done within ${limit / 1000} s (timeouts.setup)${why}`,
     );
   }
-  return { deadline: otherDeadline === undefined ? deadline : Math.min(deadline, otherDeadline) };
+  return { dueInMs: Math.min(dueInMs, otherDueInMs ?? dueInMs) };
 }
 
 /** What status keeps of the script: output only where the Runner asks for it or the script is no secret. */

@@ -4,6 +4,7 @@ import type { BundleView } from '../vm/bundle.ts';
 import type { BundlePaths } from '../vm/driver.ts';
 import type { RuntimeMetadata } from '../vm/metadata.ts';
 import type {
+  Ages,
   BundleFacts,
   BundleStage,
   ObservedRunner,
@@ -56,6 +57,7 @@ export async function observe(
     host: { name: ports.host.name, uid: ports.host.uid(), state: ports.host.state() },
     runner,
     bundle: current?.facts,
+    ages: agesOf(session, current?.facts),
     strays: seen.filter((one) => one !== current).map((one) => asStray(one, sessions)),
     heldAttempts: heldAttempts(ports, runner),
     vm: await vmOf(session, current),
@@ -142,6 +144,17 @@ function heldAttempts(ports: RunnerPorts, observed: ObservedRunner): number[] {
   return own.map((name) => Number(name.slice(prefix.length))).filter(Number.isSafeInteger);
 }
 
+function agesOf({ elapsed }: VmSession, bundle: BundleFacts | undefined): Ages {
+  const since = (moment: number | undefined): number | undefined =>
+    moment === undefined ? undefined : elapsed.since(moment);
+  return {
+    started: since(bundle?.startedAt),
+    sshReady: since(bundle?.sshReadyAt),
+    scriptStarted: since(bundle?.scriptStartedAt),
+    ready: since(bundle?.readyAt),
+  };
+}
+
 function asStray({ paths, facts }: SeenBundle, sessions: Sessions): StrayFacts {
   return { ...facts, purging: sessions.at(paths)?.facts.purge.state === 'running' };
 }
@@ -153,6 +166,8 @@ function asSeen(paths: BundlePaths, view: BundleView): SeenBundle {
     hostUid: metadata?.identity.hostUid ?? '',
     stage: stageOf(view, metadata),
     cloneMs: metadata?.cloneMs,
+    bootToSshMs: metadata?.bootToSshMs,
+    setupMs: metadata?.setupMs,
     startedAt: metadata?.startReturnedAt,
     sshReadyAt: metadata?.sshReadyAt,
     hostKey: metadata?.guest?.hostKey,

@@ -6,6 +6,7 @@ import { watchGuest } from '../guest-watch.ts';
 import { ScriptError } from '../ssh/script.ts';
 import type { BundlePaths, VmControl } from '../vm/driver.ts';
 import type { RuntimeMetadata } from '../vm/metadata.ts';
+import { Elapsed } from './elapsed.ts';
 import type { ObservedVm, SessionFacts } from './facts.ts';
 import { launch } from './launch.ts';
 import type { Guest, GuestSession, RunnerPorts } from './ports.ts';
@@ -25,6 +26,8 @@ const RECONNECT_TIMEOUT_MS = 30_000;
  */
 export class VmSession {
   readonly paths: BundlePaths;
+  /** Since moments that the bundle's metadata records. */
+  readonly elapsed: Elapsed;
   readonly #ports: RunnerPorts;
   readonly #changed: () => void;
   readonly #ended = new AbortController();
@@ -38,6 +41,8 @@ export class VmSession {
     gatePassedHere: false,
     purge: { state: 'idle' },
   };
+  /** When facts were set, on the monotonic clock. */
+  readonly #setAt = new Map<string, number>();
   #control: VmControl | undefined;
   #ssh: GuestSession | undefined;
   #expected = false;
@@ -46,11 +51,20 @@ export class VmSession {
   constructor(ports: RunnerPorts, paths: BundlePaths, changed: () => void) {
     this.#ports = ports;
     this.paths = paths;
+    this.elapsed = new Elapsed(ports.clock);
     this.#changed = changed;
   }
 
   get facts(): SessionFacts {
-    return this.#facts;
+    const { launch, purge, script } = this.#facts;
+    const forMs = (fact: 'launch' | 'purge' | 'script') =>
+      this.#ports.clock.monotonic() - (this.#setAt.get(fact) ?? 0);
+    return {
+      ...this.#facts,
+      launch: launch.state === 'running' ? { ...launch, forMs: forMs('launch') } : launch,
+      purge: purge.state === 'running' ? { ...purge, forMs: forMs('purge') } : purge,
+      script: script.state === 'exited' ? { ...script, forMs: forMs('script') } : script,
+    };
   }
 
   /** Called before the write is sent: whether it took effect is read from the object, then or later. */
@@ -88,7 +102,7 @@ export class VmSession {
   }
 
   launch(runner: Stored<Runner>): void {
-    this.#set({ launch: { state: 'running', since: this.#ports.clock.now() } });
+    this.#set({ launch: { state: 'running', forMs: 0 } });
     this.#work(async (signal) => {
       const result = await launch(this.#ports, runner, this.paths, signal, (metadata) =>
         this.expectReports(metadata),
@@ -162,7 +176,7 @@ export class VmSession {
    * until it is done.
    */
   purge(): void {
-    this.#set({ purge: { state: 'running', since: this.#ports.clock.now() } });
+    this.#set({ purge: { state: 'running', forMs: 0 } });
     const { clock, runtime, bundles, log } = this.#ports;
     const run = async (): Promise<void> => {
       await this.stop();
@@ -276,6 +290,7 @@ export class VmSession {
 
   #set(facts: Partial<SessionFacts>): void {
     this.#facts = { ...this.#facts, ...facts };
+    for (const name of Object.keys(facts)) this.#setAt.set(name, this.#ports.clock.monotonic());
     this.#changed();
   }
 }

@@ -74,5 +74,5 @@ async function ended(
   signal: AbortSignal,
 ): Promise<ScriptFacts> {
   const at = ports.clock.now();
-  return { state: 'exited', exitCode, outputTail: await session.outputTail(signal), at };
+  return { state: 'exited', exitCode, outputTail: await session.outputTail(signal), at, forMs: 0 };
 }

@@ -9,8 +9,8 @@ import { BRIEF_PHASE_MS } from './timeouts.ts';
 export interface StatusDecision {
   /** The whole status to be; absent where nothing is worth a write yet. */
   readonly status?: RunnerStatus | undefined;
-  /** Epoch ms at which a phase that was too brief to tell becomes worth telling. */
-  readonly dueAt?: number | undefined;
+  /** After how many milliseconds a phase that was too brief to tell becomes worth telling. */
+  readonly dueInMs?: number | undefined;
 }
 
 /**
@@ -20,7 +20,7 @@ export interface StatusDecision {
  */
 export function desiredStatus(facts: RunnerFacts, runner: Stored<Runner>, outcome?: Outcome): StatusDecision {
   const phase = outcome?.phase ?? phaseOf(facts, runner);
-  if (typeof phase === 'object') return { dueAt: phase.dueAt };
+  if (typeof phase === 'object') return phase;
   const attempt = runner.spec.binding?.attempt ?? 1;
   const before = runner.status ?? { phase: 'Pending', observedGeneration: -1 };
   const mayGate = facts.bundle?.sshReadyAt !== undefined && facts.leaseFresh && outcome === undefined;
@@ -36,27 +36,25 @@ export function desiredStatus(facts: RunnerFacts, runner: Stored<Runner>, outcom
   if (setup !== undefined) status.setup = setup;
   if (outcome !== undefined) status.finishedAt = iso(facts.now);
   status.conditions = conditionsOf(facts, runner, phase, outcome);
-  return { status, dueAt: undefined };
+  return { status };
 }
 
 const iso = (ms: number): string => new Date(ms).toISOString();
 
-function phaseOf(facts: RunnerFacts, runner: Stored<Runner>): RunnerPhase | { dueAt: number } {
-  const { bundle, session, now } = facts;
-  const unlessBrief = (phase: RunnerPhase, since: number): RunnerPhase | { dueAt: number } =>
-    now - since >= BRIEF_PHASE_MS || runner.status?.phase === phase
-      ? phase
-      : { dueAt: since + BRIEF_PHASE_MS };
+function phaseOf(facts: RunnerFacts, runner: Stored<Runner>): RunnerPhase | { dueInMs: number } {
+  const { bundle, session, ages } = facts;
+  const unlessBrief = (phase: RunnerPhase, forMs = 0): RunnerPhase | { dueInMs: number } =>
+    forMs >= BRIEF_PHASE_MS || runner.status?.phase === phase ? phase : { dueInMs: BRIEF_PHASE_MS - forMs };
   if (runner.metadata.deletionTimestamp !== undefined || bundle?.outcome !== undefined) {
-    return unlessBrief('TearingDown', session.purge.state === 'running' ? session.purge.since : now);
+    return unlessBrief('TearingDown', session.purge.state === 'running' ? session.purge.forMs : 0);
   }
   if (bundle === undefined || bundle.stage !== 'Started') {
-    return unlessBrief('Creating', session.launch.state === 'running' ? session.launch.since : now);
+    return unlessBrief('Creating', session.launch.state === 'running' ? session.launch.forMs : 0);
   }
   if (bundle.sshReadyAt === undefined) return 'Booting';
   if (runner.spec.setupScript === undefined || bundle.scriptStartedAt === undefined) return 'SSHReady';
   if (bundle.readyAt !== undefined) return 'Running';
-  return unlessBrief('Running', bundle.scriptStartedAt);
+  return unlessBrief('Running', ages.scriptStarted);
 }
 
 /** Fields that come with how far the bundle came. */
@@ -85,15 +83,13 @@ function reached(facts: RunnerFacts, runner: Stored<Runner>): Partial<RunnerStat
 
 /** Creation is known to the second only, so totalMs is never less than the parts that were measured. */
 function timingsOf(bundle: BundleFacts, runner: Stored<Runner>): RunnerStatus['timings'] {
-  const { cloneMs, startedAt, sshReadyAt, scriptStartedAt, readyAt } = bundle;
-  const bootToSshMs =
-    sshReadyAt === undefined || startedAt === undefined ? undefined : sshReadyAt - startedAt;
+  const { cloneMs, bootToSshMs, setupMs, sshReadyAt } = bundle;
   const sinceCreation =
     sshReadyAt === undefined ? undefined : sshReadyAt - Date.parse(runner.metadata.creationTimestamp);
   return {
     ...(cloneMs === undefined ? {} : { cloneMs }),
     ...(bootToSshMs === undefined ? {} : { bootToSshMs }),
-    ...(readyAt === undefined || scriptStartedAt === undefined ? {} : { setupMs: readyAt - scriptStartedAt }),
+    ...(setupMs === undefined ? {} : { setupMs }),
     ...(sinceCreation === undefined
       ? {}
       : { totalMs: Math.max(sinceCreation, (bootToSshMs ?? 0) + (cloneMs ?? 0)) }),

@@ -90,14 +90,17 @@ export const RuntimeMetadata = z.object({
     .optional(),
   /** When the start of the VM returned; the time to SSH-ready counts from here. */
   startReturnedAt: z.number().optional(),
-  /** When an authenticated SSH command first exited 0. */
+  /** When an authenticated SSH command first exited 0, and how long after the start, in milliseconds. */
   sshReadyAt: z.number().optional(),
+  bootToSshMs: z.int().optional(),
   /** When the setup script was started in the guest. */
   scriptStartedAt: z.number().optional(),
   /** When the Runner became Ready, and what made it so. */
   ready: z
     .object({ at: z.number(), reason: z.enum(['ScriptSucceeded', 'RunnerRegistered', 'NoScript']) })
     .optional(),
+  /** How long it took from the script's start until then, in milliseconds. */
+  setupMs: z.int().optional(),
   /** When destroying began: a purge that a crash interrupts is known for one afterwards. */
   tearingDownAt: z.number().optional(),
   /** What the Runner comes to once everything is purged: recorded when tearing down begins. */

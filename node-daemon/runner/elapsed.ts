@@ -1,0 +1,24 @@
+import type { Clock } from '../../kube/clock.ts';
+
+/**
+ * How long ago moments were that are recorded by the wall clock. The wall clock is believed once, when a moment is
+ * first asked for; from then on the monotonic clock counts, which nobody sets.
+ */
+export class Elapsed {
+  readonly #clock: Clock;
+  readonly #known = new Map<number, { readonly ageMs: number; readonly at: number }>();
+
+  constructor(clock: Clock) {
+    this.#clock = clock;
+  }
+
+  /** Milliseconds since a moment in epoch milliseconds; never negative. */
+  since(moment: number): number {
+    const now = this.#clock.monotonic();
+    const known = this.#known.get(moment);
+    if (known !== undefined) return known.ageMs + now - known.at;
+    const ageMs = Math.max(0, this.#clock.now() - moment);
+    this.#known.set(moment, { ageMs, at: now });
+    return ageMs;
+  }
+}
