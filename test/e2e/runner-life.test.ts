@@ -1,6 +1,8 @@
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import type { Trace } from '../../cli/why/trace.ts';
+import { runCommand } from '../harness/command.ts';
 import { conditionOf, Fleet, isOurWrite } from '../harness/fleet.ts';
 import { isListening } from '../harness/ports.ts';
 import { processesNaming } from '../harness/processes.ts';
@@ -141,6 +143,18 @@ describe('a script', () => {
       async () => !(await bundleNames()).includes(`${runner.metadata.uid}.1.bundle`),
     );
     expect(await eventsOf('job')).toEqual(['Bound', 'SSHReady', 'Finished', 'Purged']);
+    const { kubeconfigPath } = fleet.controlPlane;
+    const { stdout } = await runCommand(['why', 'job', '--json'], { KUBECONFIG: kubeconfigPath });
+    const { steps, now }: Trace = JSON.parse(stdout);
+    expect(steps.map(({ step, state }) => `${step} ${state}`)).toEqual([
+      'host done',
+      'clone done',
+      'start done',
+      'boot done',
+      'setup done',
+      'teardown done',
+    ]);
+    expect(now.says).toBe('It is over: the setup script exited with code 0.');
     await fleet.burn('job');
   });
 
