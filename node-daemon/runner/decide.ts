@@ -59,9 +59,7 @@ export function decide(facts: RunnerFacts): Decision {
 
 /** The Runner is gone or belongs to another host: nothing of it stays here, nor our hold on it. */
 function unwanted(facts: RunnerFacts): Decision {
-  if (remains(facts)) return { actions: destroy(facts) };
-  const letGo = facts.heldAttempts.map((attempt): Action => ({ do: 'removeFinalizer', attempt }));
-  return { actions: facts.bundle === undefined ? letGo : [...letGo, { do: 'dropTombstone' }] };
+  return { actions: remains(facts) ? destroy(facts) : letGo(facts) };
 }
 
 /** Whether anything of this UID is left on this host but a tombstone; what is not known counts as left. */
@@ -102,7 +100,7 @@ function bound(facts: RunnerFacts, runner: Stored<Runner>): Decision {
   const actions = progress(facts, runner);
   // What is being recorded belongs into the same write: the next pass, which follows at once, has it.
   if (actions.some(isRecord)) return { actions };
-  const { status, dueInMs } = desiredStatus(facts, runner);
+  const { status, dueInMs } = tell(facts, runner);
   return { actions, status, requeueAfterMs: earliest(verdict.dueInMs, dueInMs) };
 }
 
@@ -112,22 +110,35 @@ const isRecord = (action: Action): boolean => action.do === 'recordReady' || act
 function conclude(facts: RunnerFacts, runner: Stored<Runner>, outcome: Outcome): Decision {
   if (facts.bundle !== undefined) return { actions: [{ do: 'recordOutcome', outcome }] };
   if (remains(facts)) return { actions: destroy(facts) };
-  return { actions: [], status: desiredStatus(facts, runner, outcome).status };
+  return { actions: [], status: tell(facts, runner, outcome).status };
 }
 
 /** Destroys what is left, then says how it ended, then lets go of the object: in that order. */
 function tearDown(facts: RunnerFacts, runner: Stored<Runner>, isOver: boolean): Decision {
   if (remains(facts)) {
-    const { status, dueInMs }: StatusDecision = isOver ? {} : desiredStatus(facts, runner);
+    const { status, dueInMs }: StatusDecision = isOver ? {} : tell(facts, runner);
     return { actions: destroy(facts), status, requeueAfterMs: dueInMs };
   }
   const outcome = facts.bundle?.outcome;
   if (!isOver && outcome !== undefined && runner.metadata.deletionTimestamp === undefined) {
-    return { actions: [], status: desiredStatus(facts, runner, outcome).status };
+    return { actions: [], status: tell(facts, runner, outcome).status };
   }
-  const letGo = facts.heldAttempts.map((attempt): Action => ({ do: 'removeFinalizer', attempt }));
-  return { actions: facts.bundle === undefined ? letGo : [...letGo, { do: 'dropTombstone' }] };
+  return { actions: letGo(facts) };
 }
+
+/** Nothing is left here: the object may go. The tombstone stays until that was acknowledged. */
+function letGo(facts: RunnerFacts): Action[] {
+  if (!facts.leaseFresh) return [];
+  const letGo = facts.heldAttempts.map((attempt): Action => ({ do: 'removeFinalizer', attempt }));
+  return facts.bundle === undefined ? letGo : [...letGo, { do: 'dropTombstone' }];
+}
+
+/**
+ * Without a fresh Lease the controller may take the host for lost, and speaks for its Runners then: two who tell
+ * would contradict each other for ever.
+ */
+const tell = (facts: RunnerFacts, runner: Stored<Runner>, outcome?: Outcome): StatusDecision =>
+  facts.leaseFresh ? desiredStatus(facts, runner, outcome) : {};
 
 /** The next steps of a Runner that goes on. */
 function progress(facts: RunnerFacts, runner: Stored<Runner>): Action[] {

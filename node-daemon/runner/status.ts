@@ -14,16 +14,16 @@ export interface StatusDecision {
 }
 
 /**
- * The status that the facts call for. With `outcome`: the last one, written after the purge was observed.
- * It never takes back what an earlier daemon process reported: a fact that only memory held and that is
- * lost leaves its field as it stands.
+ * The status that the facts call for. Asked for only with a fresh Lease: its `scriptAttempt` passes the gate. With
+ * `outcome`: the last one, written after the purge was observed. It never takes back what an earlier daemon
+ * process reported: a fact that only memory held and that is lost leaves its field as it stands.
  */
 export function desiredStatus(facts: RunnerFacts, runner: Stored<Runner>, outcome?: Outcome): StatusDecision {
   const phase = outcome?.phase ?? phaseOf(facts, runner);
   if (typeof phase === 'object') return phase;
   const attempt = runner.spec.binding?.attempt ?? 1;
   const before = runner.status ?? { phase: 'Pending', observedGeneration: -1 };
-  const mayGate = facts.bundle?.sshReadyAt !== undefined && facts.leaseFresh && outcome === undefined;
+  const mayGate = facts.bundle?.sshReadyAt !== undefined && outcome === undefined;
   const status: RunnerStatus = {
     ...before,
     phase,

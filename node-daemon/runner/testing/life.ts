@@ -24,6 +24,7 @@ export class Life {
   readonly #hanging: ReadonlySet<string>;
   readonly #clock: ManualClock;
   readonly #timers = new Set<Timer>();
+  readonly #counts = new Map<string, number>();
   #dead = false;
   #busy = 0;
   /** Of those, calls that make no others: what a death leaves in the hands of the machine. */
@@ -72,6 +73,11 @@ export class Life {
         return { cancel };
       },
     };
+  }
+
+  /** How often something was called: `bundles.list` once per look at a Runner. */
+  count(call: string): number {
+    return this.#counts.get(call) ?? 0;
   }
 
   /** Timers of this process that wait. */
@@ -125,6 +131,7 @@ export class Life {
     isEffect: boolean,
     weight: { readonly busy: number; readonly leaf: number },
   ): Promise<unknown> {
+    this.#counts.set(call, this.count(call) + 1);
     await this.#gates.get(call)?.();
     if (this.#dead || (isEffect && this.#diesHere({ call, when: 'before' }))) return await NEVER;
     this.#busy += weight.busy;
