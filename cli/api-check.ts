@@ -1,31 +1,27 @@
+import { LINUX_HOSTS, MAC_HOSTS, RUNNERS } from '../crds/resources.ts';
 import type { KubeClient } from '../kube/client.ts';
 import { isForbidden, isUnauthorized } from '../kube/errors.ts';
-import type { KubeObject, ResourceType } from '../kube/object.ts';
 import { CliError } from './failure.ts';
 
 /**
- * Whether the API server lets this process in and serves the kinds: it reads one of each. Asked before anything is
- * made on this machine. Rejects with one line.
- *
- * @param role file with the rights that are needed.
+ * Whether the API server lets a node daemon in and serves its kinds: reads one of each. Asked before anything is made
+ * on this machine. Rejects with one line.
  */
-export async function requireKinds(
-  client: Pick<KubeClient, 'collection' | 'server'>,
-  kinds: readonly ResourceType<KubeObject>[],
-  role: string,
-): Promise<void> {
+export async function requireDaemonApi(client: Pick<KubeClient, 'collection' | 'server'>): Promise<void> {
+  const server = `the API server at ${client.server}`;
   try {
-    for (const kind of kinds) await client.collection(kind).listPage({ limit: 1 });
+    for (const kind of [RUNNERS, LINUX_HOSTS, MAC_HOSTS])
+      await client.collection(kind).listPage({ limit: 1 });
   } catch (error) {
     if (isUnauthorized(error)) {
       throw new CliError(
-        `the API server at ${client.server} does not accept the credentials (401): they may have expired; renew the kubeconfig`,
+        `${server} does not accept the credentials (401): they may have expired; renew the kubeconfig`,
         { cause: error },
       );
     }
     if (isForbidden(error)) {
       throw new CliError(
-        `the API server at ${client.server} forbids what is needed: ${error.message}; bind the user to the ClusterRole in ${role}`,
+        `${server} forbids what the node daemon needs: ${error.message}; bind its user to the ClusterRole in deploy/rbac/node-daemon.yaml`,
         { cause: error },
       );
     }

@@ -1,8 +1,7 @@
 import { Command } from 'commander';
-import { LINUX_HOSTS, MAC_HOSTS, RUNNERS } from '../../crds/resources.ts';
 import { loadKubeClient } from '../../kube/client.ts';
 import { startNodeDaemon } from '../../node-daemon/main.ts';
-import { requireKinds } from '../api-check.ts';
+import { requireDaemonApi } from '../api-check.ts';
 import { requireFreePort } from '../free-port.ts';
 import { asHostRoot, discardingOnFailure } from '../fresh-directory.ts';
 import { listenForStop } from '../lifetime.ts';
@@ -57,8 +56,6 @@ export const nodeDaemonCommand = (): Command =>
     .addOption(logLevelOption())
     .action(run);
 
-const ROLE = 'deploy/rbac/node-daemon.yaml';
-
 async function run(options: Options): Promise<void> {
   const { hostRoot, guestLinkPort, metricsAddress: host, metricsPort: port } = options;
   const stop = listenForStop();
@@ -71,7 +68,7 @@ async function run(options: Options): Promise<void> {
   try {
     await requireFreePort({ flag: '--guest-link-port', host: '127.0.0.1', port: guestLinkPort });
     await requireFreePort({ flag: '--metrics-port', host, port });
-    await requireKinds(client, [RUNNERS, LINUX_HOSTS, MAC_HOSTS], ROLE);
+    await requireDaemonApi(client);
     const http = port === 0 ? undefined : { host, port };
     const daemon = await discardingOnFailure([asHostRoot(hostRoot)], () =>
       startNodeDaemon({ ...options, client, http, version: VERSION, log, signal: stop.signal }),

@@ -1,4 +1,4 @@
-import { mkdir, readFile, rename, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { defaultBindAddress } from '../../cli/control-plane/address.ts';
@@ -170,6 +170,16 @@ describe('a kubeconfig', () => {
       only(users).user = { token: 'expired-t0ken' };
     });
     await both(path, /does not accept the credentials \(401\): they may have expired; renew the kubeconfig$/);
+  });
+
+  test('whose user has no rights', async () => {
+    const path = await scratch.kubeconfig(kubeconfig, ({ users }) => {
+      only(users).user.as = 'nobody-special';
+    });
+    await both(
+      path,
+      /^shoes-vz: the API server at \S+ forbids what the (controller|node daemon) needs: .*"nobody-special" cannot list .*; bind its user to the ClusterRole in deploy\/rbac\/(controller|node-daemon)\.yaml$/,
+    );
   });
 });
 
@@ -475,6 +485,8 @@ describe('templates', () => {
     const templates = join(root, 'templates');
     await placeTemplate(root, 'corrupt');
     await writeFile(join(templates, 'corrupt', 'Disk.img'), 'disk of cOrrupt');
+    await placeTemplate(root, 'missing');
+    await rm(join(templates, 'missing', 'Disk.img'));
     await placeTemplate(root, 'short');
     await writeFile(join(templates, 'short', 'Disk.img'), 'disk');
     await placeTemplate(root, 'other');
@@ -486,11 +498,13 @@ describe('templates', () => {
   }
 
   const again = 'build or copy the template again';
+  /** By name, in the order of the listing. */
   const PROBLEMS = {
     corrupt: `template corrupt: Disk.img: is corrupt: its digest is not the one in TemplateMetadata.json; ${again}`,
     empty: `template empty: TemplateMetadata.json: is missing; ${again}`,
     misnamed:
       'template misnamed: TemplateMetadata.json: name is "other", but the directory is "misnamed"; rename one of them',
+    missing: `template missing: Disk.img: is missing; ${again}`,
     short: `template short: Disk.img: has 4 bytes instead of 13; ${again}`,
   };
 
@@ -503,7 +517,7 @@ describe('templates', () => {
       ...Object.entries(PROBLEMS).map(([name, problem]) => `${name}\tbroken: ${problem}`),
       `whole\tlinux\tamd64\tagent\t${digest}`,
     ]);
-    expect(stderr).toBe(`shoes-vz: 4 of 5 templates in ${root}/templates are broken\n`);
+    expect(stderr).toBe(`shoes-vz: 5 of 6 templates in ${root}/templates are broken\n`);
     expect(code).toBe(1);
     expect(await scratch.tree()).toEqual(before);
   });
@@ -571,6 +585,17 @@ describe('doctor', () => {
     expect(stdout).toMatch(/^(ok|warn) +reflink/m);
     expect(stdout).toMatch(/^(ok|warn) +accelerator +(kvm|tcg)/m);
     expect(await scratch.tree()).toEqual([]);
+  });
+
+  test('says which packages are missing', async () => {
+    const { code, stdout } = await runCommand(doctor(scratch.path('root')), { PATH: '/nonexistent' });
+    expect(stdout).toMatch(
+      /^fail packages +install .*qemu-system-\w+ qemu-utils.* \(apt-get install, as root\)$/m,
+    );
+    expect(stdout).toMatch(
+      /^fail driver +qemu-\S+ is not installed: install qemu-system-\w+ and qemu-utils$/m,
+    );
+    expect(code).toBe(1);
   });
 
   test('names what is wrong, and ends with exit code 1', async () => {

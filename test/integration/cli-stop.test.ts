@@ -5,10 +5,12 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { z } from 'zod';
 import type { Host } from '../../crds/host.ts';
-import { SYSTEM_NAMESPACE } from '../../crds/meta.ts';
-import { LINUX_HOSTS } from '../../crds/resources.ts';
+import { API_VERSION, SYSTEM_NAMESPACE } from '../../crds/meta.ts';
+import { LINUX_HOSTS, RUNNERS } from '../../crds/resources.ts';
+import type { Runner } from '../../crds/runner.ts';
+import { loadKubeClient } from '../../kube/client.ts';
 import { LEASES } from '../../kube/lease.ts';
-import { Command } from '../harness/command.ts';
+import { Command, type Ended, runCommand } from '../harness/command.ts';
 import { testClient, uniqueName } from '../harness/control-plane.ts';
 import { processesNaming } from '../harness/processes.ts';
 import { until } from '../harness/until.ts';
@@ -20,8 +22,8 @@ beforeEach(async () => {
 });
 afterEach(() => scratch.close());
 
-function start(...args: string[]): Command {
-  const command = new Command(args);
+function start(args: readonly string[], env: Record<string, string> = {}): Command {
+  const command = new Command(args, env);
   scratch.onClose(() => command.kill());
   return command;
 }
@@ -46,7 +48,7 @@ describe('up', () => {
   const dataDir = (): string => scratch.path('data');
 
   test('that is interrupted before it is ready ends with the exit code of the signal, and leaves nothing', async () => {
-    const up = start('up', '--data-dir', dataDir());
+    const up = start(['up', '--data-dir', dataDir()]);
     await until('kube-apiserver', async () => (await processesNaming(`${dataDir()}/pki/`)).length > 0);
     up.interrupt();
     expect(await up.ended).toEqual({
@@ -60,7 +62,7 @@ describe('up', () => {
   });
 
   test.each(['kube-apiserver', 'etcd'])('whose %s dies ends as a whole, and says why', async (program) => {
-    const up = start('up', '--data-dir', dataDir());
+    const up = start(['up', '--data-dir', dataDir()]);
     await up.says(/^ready$/);
     const pid = await pidOf(program, dataDir());
     process.kill(pid, 'SIGKILL');
@@ -71,7 +73,7 @@ describe('up', () => {
   });
 
   test('goes on when its terminal goes away, and keeps its data for its owner only', async () => {
-    const up = start('up', '--data-dir', dataDir());
+    const up = start(['up', '--data-dir', dataDir()]);
     await up.says(/^ready$/);
     up.closeOutput();
     up.signal('SIGTERM');
@@ -83,9 +85,49 @@ describe('up', () => {
   });
 });
 
+describe('down', () => {
+  test('gives up at its timeout, names what is in the way, and leaves up as it is', async () => {
+    const dataDir = scratch.path('data');
+    // No QEMU in this PATH: no VM is wanted here.
+    const up = start(['up', '--data-dir', dataDir], { PATH: '/nonexistent' });
+    await up.says(/^ready$/);
+    expect(up.output).toMatch(
+      /^no VM can run yet: install qemu-system-\w+ qemu-utils \(apt-get install, as root\)$/m,
+    );
+    expect(up.output).toMatch(/^no template yet: shoes-vz template build linux --host-root \S+$/m);
+    const client = loadKubeClient({
+      kubeconfigPath: join(dataDir, 'kubeconfig'),
+      userAgent: 'shoes-vz-test/0',
+    });
+    scratch.onClose(() => client.close());
+    const runners = client.resources<Runner>(RUNNERS);
+    const held = await runners.create({
+      apiVersion: API_VERSION,
+      kind: 'Runner',
+      metadata: { name: 'held', namespace: 'default', finalizers: ['example.com/held'] },
+      spec: { templateName: 'none', completion: 'Never' },
+    });
+    const down = (): Promise<Ended> => runCommand(['down', '--data-dir', dataDir, '--timeout', '2']);
+    expect(await down()).toEqual({
+      code: 1,
+      signal: null,
+      stdout: 'deleting 1 Runner\n',
+      stderr:
+        'shoes-vz: gave up waiting: Runners are still there: default/held; see kubectl describe runner\n',
+    });
+    const dying = await runners.get(held.metadata);
+    expect(dying?.metadata.deletionTimestamp).toBeDefined();
+    const { resourceVersion } = dying?.metadata ?? held.metadata;
+    await runners.patch(held.metadata, resourceVersion, { metadata: { finalizers: [] } });
+    expect(await runCommand(['down', '--data-dir', dataDir])).toMatchObject({ code: 0, stderr: '' });
+    expect(await up.ended).toMatchObject({ code: 0, signal: null, stderr: '' });
+    expect(await processesNaming(scratch.dir)).toEqual([]);
+  });
+});
+
 describe('the controller', () => {
   test.each(['SIGINT', 'SIGTERM', 'SIGHUP'] as const)('ends in order at %s', async (signal) => {
-    const controller = start('controller', '--kubeconfig', sharedKubeconfig(), '--metrics-port', '0');
+    const controller = start(['controller', '--kubeconfig', sharedKubeconfig(), '--metrics-port', '0']);
     await controller.says(/"msg":"the controller is ready"/);
     controller.signal(signal);
     const { code, stdout, stderr } = await controller.ended;
@@ -119,7 +161,7 @@ describe('the node daemon', () => {
       '--guest-link-port': '0',
       '--metrics-port': '0',
     };
-    const daemon = start('node-daemon', ...Object.entries(flags).flat());
+    const daemon = start(['node-daemon', ...Object.entries(flags).flat()]);
     await daemon.says(/the name belongs to a machine that seems dead; waiting for its Lease to end/);
     daemon.signal('SIGTERM');
     const { code, stderr } = await daemon.ended;
