@@ -56,7 +56,7 @@ describe('explainFailure', () => {
 });
 
 /** Errors that never leave the room they are made in. */
-const INTERNAL = ['SilentWatch', 'StreamingListUnsupported'];
+const INTERNAL = ['SilentWatch', 'StreamingListUnsupported', 'StaleRunnerError'];
 
 describe('every error class of the product', async () => {
   const rooms = ['kube', 'controller', 'node-daemon', 'cli'];
