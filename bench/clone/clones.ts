@@ -4,7 +4,7 @@ import { bundlePaths } from '../../node-daemon/vm/bundle.ts';
 import { cloneDisk } from '../../node-daemon/vm/qemu/clone.ts';
 import type { BenchContext } from '../harness/run.ts';
 import { type Summary, summarize } from '../harness/statistics.ts';
-import { countExtents, mountXfs } from './xfs.ts';
+import { countExtents, mountXfs, reverseChunks } from './xfs.ts';
 
 const SIZES_GB = [0.4, 4, 20] as const;
 const CHUNK = 16 * 2 ** 20;
@@ -44,20 +44,21 @@ export async function measureClones(context: BenchContext, clones: number): Prom
 }
 
 /**
- * Writes data into all of a file so that no 16 MiB lie next to the next 16 on disk: every second chunk first,
- * the others after. Returns its size, a whole number of chunks.
+ * Writes data into all of a file so that no 16 MiB of it lie before the next 16 on disk: the filesystem would
+ * otherwise keep it in few extents. Returns its size, a whole number of chunks.
  */
 async function writeFragmented(path: string, bytes: number): Promise<number> {
   const chunks = Math.ceil(bytes / CHUNK);
-  const file = await open(path, 'wx');
+  const whole = `${path}.whole`;
+  const file = await open(whole, 'wx');
   try {
     const data = Buffer.alloc(CHUNK, 'shoes');
-    for (const first of [0, 1]) {
-      for (let index = first; index < chunks; index += 2) await file.write(data, 0, CHUNK, index * CHUNK);
-      await file.sync();
-    }
+    for (let index = 0; index < chunks; index += 1) await file.write(data, 0, CHUNK, index * CHUNK);
+    await file.sync();
   } finally {
     await file.close();
   }
+  await reverseChunks(whole, path, chunks, CHUNK);
+  await rm(whole);
   return chunks * CHUNK;
 }

@@ -46,3 +46,20 @@ export async function countExtents(file: string): Promise<number> {
   if (count === undefined) throw new Error(`xfs_io does not tell the extents of ${file}`);
   return Number(count);
 }
+
+/** Makes a file of another's chunks in reverse order, sharing them: each is an extent of its own then. */
+export async function reverseChunks(
+  from: string,
+  to: string,
+  chunks: number,
+  chunkBytes: number,
+): Promise<void> {
+  const commands = Array.from({ length: chunks }, (_, index) => [
+    '-c',
+    `reflink ${from} ${(chunks - 1 - index) * chunkBytes} ${index * chunkBytes} ${chunkBytes}`,
+  ]);
+  await execute('xfs_io', ['-f', ...commands.flat(), '-c', 'fsync', to], {
+    timeout: 300_000,
+    maxBuffer: 2 ** 24,
+  });
+}
