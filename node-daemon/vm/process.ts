@@ -50,10 +50,13 @@ export interface VmProcesses {
 const LAUNCHER = 'umask 077; ulimit -c 0; exec "$@"';
 
 const ADOPTED_POLL_MS = 100;
-const KILL_POLL_MS = 10;
+const KILL_POLL_MS = 2;
+const FIND_POLL_MS = 10;
+
+type Alive = (process: ProcessIdentity) => Promise<boolean>;
 
 export function systemProcesses(table: ProcessTable = systemProcessTable()): VmProcesses {
-  const alive = async (process: ProcessIdentity): Promise<boolean> =>
+  const alive: Alive = async (process) =>
     process.bootId === (await table.bootId()) && process.startTime === (await table.startTime(process.pid));
   const identify = async (pid: number): Promise<ProcessIdentity | undefined> => {
     const [startTime, bootId] = await Promise.all([table.startTime(pid), table.bootId()]);
@@ -67,7 +70,7 @@ export function systemProcesses(table: ProcessTable = systemProcessTable()): VmP
     waitGone: async (process, signal) => {
       while (await alive(process)) await delay(ADOPTED_POLL_MS, undefined, { signal });
     },
-    killAndWait: (bundle, deadlineMs) => killAndWait(bundle, deadlineMs, find),
+    killAndWait: (bundle, deadlineMs) => killAndWait(bundle, deadlineMs, { find, alive }),
   };
 }
 
@@ -101,14 +104,13 @@ async function spawnDetached(
 async function findVmProcess(
   table: ProcessTable,
   bundle: BundlePaths,
-  alive: (process: ProcessIdentity) => Promise<boolean>,
+  alive: Alive,
   identify: (pid: number) => Promise<ProcessIdentity | undefined>,
 ): Promise<ProcessFinding> {
   try {
-    const read = await readMetadata(bundle.metadata);
-    const recorded = read.state === 'present' ? read.metadata.process : undefined;
+    const recorded = await recordedProcess(bundle, alive);
     const byPid = new Map<number, ProcessIdentity>();
-    if (recorded !== undefined && (await alive(recorded))) byPid.set(recorded.pid, recorded);
+    if (recorded !== undefined) byPid.set(recorded.pid, recorded);
     for (const spelling of spellings(bundle.controlSocket)) {
       for (const pid of await table.findLeaders(spelling)) {
         const identity = await identify(pid);
@@ -121,26 +123,43 @@ async function findVmProcess(
   }
 }
 
+/** The process that the metadata names, as long as it lives. */
+async function recordedProcess(bundle: BundlePaths, alive: Alive): Promise<ProcessIdentity | undefined> {
+  const read = await readMetadata(bundle.metadata);
+  const recorded = read.state === 'present' ? read.metadata.process : undefined;
+  return recorded !== undefined && (await alive(recorded)) ? recorded : undefined;
+}
+
 /** A path as it may stand in an argument: QEMU doubles commas. */
 function spellings(path: string): readonly string[] {
   const escaped = path.replaceAll(',', ',,');
   return escaped === path ? [path] : [path, escaped];
 }
 
+/**
+ * The recorded process is told first, and goes while all others are looked at for one that is not recorded:
+ * looking costs about as much as going.
+ */
 async function killAndWait(
   bundle: BundlePaths,
   deadlineMs: number,
-  find: (bundle: BundlePaths) => Promise<ProcessFinding>,
+  { find, alive }: { find: (bundle: BundlePaths) => Promise<ProcessFinding>; alive: Alive },
 ): Promise<void> {
   const deadline = performance.now() + deadlineMs;
+  const recorded = await recordedProcess(bundle, alive).catch(() => undefined);
+  if (recorded !== undefined) killGroup(recorded.pid);
   for (;;) {
     const finding = await find(bundle);
     if (finding.state === 'absent') return;
+    if (performance.now() > deadline) throw new Error(describeStuck(bundle, finding, deadlineMs));
     if (finding.state === 'present') {
       for (const { pid } of finding.processes) killGroup(pid);
+      for (const process of finding.processes) {
+        while ((await alive(process)) && performance.now() <= deadline) await delay(KILL_POLL_MS);
+      }
+    } else {
+      await delay(FIND_POLL_MS);
     }
-    if (performance.now() > deadline) throw new Error(describeStuck(bundle, finding, deadlineMs));
-    await delay(KILL_POLL_MS);
   }
 }
 
