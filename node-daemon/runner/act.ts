@@ -35,7 +35,7 @@ export async function act(
   let stored: Stored<Runner> | undefined;
   let again = false;
   for (const action of decision.actions) {
-    const done = await carryOut(ports, sessions, observation, action);
+    const done = await carryOut(ports, sessions, observation, action, stored);
     stored = done.stored ?? stored;
     again ||= done.again;
     if (done.dropped !== undefined) dropped.push(done.dropped);
@@ -58,6 +58,7 @@ async function carryOut(
   sessions: Sessions,
   observation: Observation,
   action: Action,
+  stored: Stored<Runner> | undefined,
 ): Promise<Done> {
   const { bundles } = ports;
   const { session } = observation;
@@ -102,7 +103,7 @@ async function carryOut(
       sessions.of(bundles.paths(paths.uid, action.attempt)).purge();
       return WORKING;
     case 'removeFinalizer':
-      return await removeFinalizer(ports, observation, action.attempt);
+      return await removeFinalizer(ports, stored ?? seenRunner(observation), action.attempt);
     case 'dropStray':
       return await dropTombstone(ports, bundles.paths(paths.uid, action.attempt));
     case 'dropTombstone':
@@ -173,12 +174,15 @@ function awaitSsh(ports: RunnerPorts, observation: Observation): void {
   });
 }
 
-async function removeFinalizer(ports: RunnerPorts, observation: Observation, attempt: number): Promise<Done> {
-  const { runner } = observation.facts;
-  if (runner.is !== 'bound' && runner.is !== 'elsewhere') throw new Error('there is no Runner to let go of');
-  const stored = await ports.api.removeFinalizer(runner.runner, finalizerName(ports.host.name, attempt));
-  ports.events.normal(runner.runner, 'Purged', `nothing is left of attempt ${attempt} on ${ports.host.name}`);
+async function removeFinalizer(ports: RunnerPorts, runner: Stored<Runner>, attempt: number): Promise<Done> {
+  const stored = await ports.api.removeFinalizer(runner, finalizerName(ports.host.name, attempt));
+  ports.events.normal(runner, 'Purged', `nothing is left of attempt ${attempt} on ${ports.host.name}`);
   return { again: stored !== undefined, stored };
+}
+
+function seenRunner({ facts }: Observation): Stored<Runner> {
+  if (facts.runner.is === 'bound' || facts.runner.is === 'elsewhere') return facts.runner.runner;
+  throw new Error('there is no Runner to let go of');
 }
 
 /** The one write of a pass. With it the gate is passed where the status says so for the first time. */

@@ -27,6 +27,7 @@ export function runnerApi(client: Pick<KubeClient, 'resources'>): RunnerApi {
   const secrets = client.resources<Secret>(SECRETS);
   return {
     get: (ref) => runners.get(ref),
+    list: async () => (await runners.list()).items,
     template: (name) => templates.get({ name }),
     writeStatus: async (runner, status) => (await writeStatus<Runner>(runners, runner, status)).object,
     removeFinalizer: async (runner, finalizer) => {

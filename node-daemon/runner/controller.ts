@@ -1,11 +1,11 @@
 import type { Runner } from '../../crds/runner.ts';
 import { isConflict } from '../../kube/errors.ts';
 import type { Informer } from '../../kube/informer.ts';
-import type { Stored } from '../../kube/object.ts';
+import type { ObjectRef, Stored } from '../../kube/object.ts';
 import { type QueueResult, WorkQueue } from '../../kube/queue.ts';
 import { act, StaleRunnerError } from './act.ts';
 import { decide } from './decide.ts';
-import { type Observation, observe } from './observe.ts';
+import { attemptsHeldBy, type Observation, observe } from './observe.ts';
 import type { RunnerPorts } from './ports.ts';
 import type { VmSession } from './session.ts';
 import { Sessions } from './sessions.ts';
@@ -15,6 +15,9 @@ export const BY_UID = 'uid';
 
 /** Runners reconciled at once. Reconciles are short: all that takes long is a session's work. */
 const CONCURRENCY = 8;
+
+/** Key of the work that looks for this host's finalizers on all Runners: line 11 of the binding protocol. */
+const ALL_RUNNERS = '*';
 
 export interface RunnerControllerOptions {
   readonly ports: RunnerPorts;
@@ -33,6 +36,10 @@ export class RunnerController {
   readonly #onChange: () => void;
   readonly #sessions: Sessions;
   readonly #queue: WorkQueue;
+  /** Runners that the informer does not show and that may carry a finalizer of this host. */
+  readonly #elsewhere = new Map<string, ObjectRef>();
+  /** UID of the host object for which all Runners were searched. */
+  #searchedAs: string | undefined;
 
   constructor({ ports, informer, onChange, onFailure }: RunnerControllerOptions) {
     this.#ports = ports;
@@ -42,26 +49,27 @@ export class RunnerController {
     this.#queue = new WorkQueue({
       clock: ports.clock,
       concurrency: CONCURRENCY,
-      handle: (uid) => this.#reconcile(uid),
-      onError: (runnerUid, error, failures, retryInMs) => {
+      handle: (key) => (key === ALL_RUNNERS ? this.#searchAll() : this.#reconcile(key)),
+      onError: (key, error, failures, retryInMs) => {
         onFailure?.();
         // Somebody else wrote first: the informer brings what they wrote.
         if (isConflict(error) || error instanceof StaleRunnerError) return;
-        ports.log.warn(
-          { err: error, runnerUid, failures, retryInMs },
-          'reconcile failed; it will be tried again',
-        );
+        ports.log.warn({ err: error, key, failures, retryInMs }, 'reconcile failed; it will be tried again');
       },
     });
   }
 
   /**
-   * Begins once the informer has synced. Bundles that no Runner of the informer accounts for are looked
-   * into as well: lines 4 and 11 of the binding protocol.
+   * Begins once the informer has synced. Bundles that no Runner of the informer accounts for are looked into as
+   * well, and Runners bound elsewhere that this host has a hold on: lines 4 and 11 of the binding protocol.
    */
   async start(): Promise<void> {
-    const enqueue = (runner: Stored<Runner>): void => this.#queue.add(runner.metadata.uid);
-    this.#informer.on({ added: enqueue, updated: (_, runner) => enqueue(runner), deleted: enqueue });
+    const enqueue = ({ metadata }: Stored<Runner>): void => this.#queue.add(metadata.uid);
+    this.#informer.on({
+      added: enqueue,
+      updated: (_, runner) => enqueue(runner),
+      deleted: (runner) => this.#hasLeft(runner),
+    });
     await this.#informer.synced;
     this.wakeAll();
     const { bundles, unknown } = await this.#ports.bundles.list();
@@ -72,8 +80,10 @@ export class RunnerController {
 
   /** The host changed: Lease, templates or its object. */
   wakeAll(): void {
+    if (this.#searchedAs !== this.#ports.host.uid()) this.#queue.add(ALL_RUNNERS);
     for (const runner of this.#informer.store.list()) this.#queue.add(runner.metadata.uid);
     for (const session of this.sessions()) this.#queue.add(session.paths.uid);
+    for (const uid of this.#elsewhere.keys()) this.#queue.add(uid);
   }
 
   /** Nothing of any Runner is left on this host. */
@@ -98,14 +108,15 @@ export class RunnerController {
 
   async #reconcile(uid: string): Promise<QueueResult> {
     const cached = this.#informer.store.by(BY_UID, uid)[0];
-    const observation = await observe(this.#ports, this.#sessions, uid, cached);
-    if (observation === undefined) {
-      for (const { paths } of this.#sessions.ofUid(uid)) this.#sessions.drop(paths);
-      return undefined;
-    }
+    const observation = await observe(this.#ports, this.#sessions, uid, {
+      cached,
+      ref: this.#elsewhere.get(uid),
+    });
+    if (observation === undefined || isHeldByNobody(observation)) this.#elsewhere.delete(uid);
+    if (observation === undefined) return undefined;
     const decision = decide(observation.facts);
     const acted = await act(this.#ports, this.#sessions, observation, decision);
-    if (acted.stored !== undefined) this.#informer.learn(acted.stored);
+    if (acted.stored !== undefined) this.#learn(acted.stored);
     for (const paths of acted.dropped) this.#sessions.drop(paths);
     if (acted.again) this.#queue.add(uid);
     this.#forgetIdle(observation);
@@ -114,11 +125,41 @@ export class RunnerController {
     return requeueAfterMs === undefined ? undefined : { requeueAfterMs };
   }
 
-  /** A session without a bundle, without work and without a failure to remember holds nothing. */
-  #forgetIdle({ session, facts }: Observation): void {
-    const { launch, purge } = session.facts;
-    if (facts.bundle === undefined && launch.state === 'idle' && purge.state === 'idle') {
-      this.#sessions.drop(session.paths);
+  /** Runners that are bound elsewhere, and on which this host has a hold although it may know nothing of it. */
+  async #searchAll(): Promise<QueueResult> {
+    const uid = this.#ports.host.uid();
+    for (const runner of await this.#ports.api.list()) {
+      const isShown = this.#informer.store.by(BY_UID, runner.metadata.uid).length > 0;
+      if (!isShown && this.#isHeld(runner)) this.#hasLeft(runner);
     }
+    this.#searchedAs = uid;
+    return undefined;
+  }
+
+  /** A Runner that is not in the informer, or not any more, may be bound elsewhere and still be held here. */
+  #hasLeft(runner: Stored<Runner>): void {
+    const { uid, namespace, name } = runner.metadata;
+    if (this.#isHeld(runner)) this.#elsewhere.set(uid, { namespace, name });
+    this.#queue.add(uid);
+  }
+
+  #isHeld(runner: Runner): boolean {
+    return attemptsHeldBy(this.#ports.host.name, runner).length > 0;
+  }
+
+  /** What is bound elsewhere is none of the informer's objects. */
+  #learn(runner: Stored<Runner>): void {
+    if (runner.spec.binding?.hostName === this.#ports.host.name) this.#informer.learn(runner);
+  }
+
+  /** A session without a bundle holds nothing, but for what a Runner that is bound here waits for. */
+  #forgetIdle({ session, facts }: Observation): void {
+    if (facts.bundle !== undefined) return;
+    const isUnwanted = facts.runner.is === 'absent' || facts.runner.is === 'elsewhere';
+    if (session.isIdle || (isUnwanted && facts.vm === 'absent')) this.#sessions.drop(session.paths);
   }
 }
+
+/** Not so while nobody knows. */
+const isHeldByNobody = ({ facts }: Observation): boolean =>
+  facts.runner.is !== 'unknown' && facts.heldAttempts.length === 0;

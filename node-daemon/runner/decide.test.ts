@@ -109,6 +109,7 @@ function facts(
     runner: { is: 'bound', runner: runner() },
     bundle: undefined,
     strays: [],
+    attempt: 1,
     heldAttempts: [1],
     vm: 'absent',
     guestAgent: true,

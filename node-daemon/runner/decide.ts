@@ -129,8 +129,19 @@ function tearDown(facts: RunnerFacts, runner: Stored<Runner>, isOver: boolean): 
 /** Nothing is left here: the object may go. The tombstone stays until that was acknowledged. */
 function letGo(facts: RunnerFacts): Action[] {
   if (!facts.leaseFresh) return [];
-  const letGo = facts.heldAttempts.map((attempt): Action => ({ do: 'removeFinalizer', attempt }));
+  const held = facts.heldAttempts.filter((attempt) => isOurs(facts, attempt));
+  const letGo = held.map((attempt): Action => ({ do: 'removeFinalizer', attempt }));
   return facts.bundle === undefined ? letGo : [...letGo, { do: 'dropTombstone' }];
+}
+
+/**
+ * Whether a finalizer of this host's name is ours to remove. It is where the attempt's bundle was here, or where it
+ * is the bound one. Of others only the host object that has the name now may judge: while that is not ours, the
+ * VM may be another machine's. Without a bundle the VM of one attempt at a time was looked for.
+ */
+function isOurs({ runner, host, attempt, bundle }: RunnerFacts, held: number): boolean {
+  if (runner.is === 'bound') return held === attempt || host.state !== 'vanished';
+  return held === attempt && (bundle !== undefined || host.state !== 'vanished');
 }
 
 /**

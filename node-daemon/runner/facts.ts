@@ -121,7 +121,9 @@ export interface RunnerFacts {
     readonly state: 'live' | 'deleting' | 'vanished';
   };
   readonly runner: ObservedRunner;
-  /** The bundle of the bound attempt; of a Runner that is not bound here, its only bundle. */
+  /** The attempt that `vm` and `session` tell of: the bound one, else one of which something is left. */
+  readonly attempt: number;
+  /** The bundle of the bound attempt; of a Runner that is not bound here, one of its bundles. */
   readonly bundle?: BundleFacts | undefined;
   readonly ages: Ages;
   /** Bundles of the same UID that are not it: other attempts, or made for another host object. */

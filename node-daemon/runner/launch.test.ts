@@ -50,6 +50,9 @@ describe('a launch', () => {
       reason: 'CloneFailed',
       message: 'there is no Template debian',
     });
+    world.runners.delete('r');
+    await world.until('the Runner to be gone', () => world.get('r') === undefined);
+    await world.expectNoLeak();
   });
 
   test('that takes longer than timeouts.clone is over, and says so', async () => {

@@ -1,3 +1,4 @@
+import { finalizerName } from '../../crds/meta.ts';
 import type { Runner } from '../../crds/runner.ts';
 import type { ObjectRef, Stored } from '../../kube/object.ts';
 import type { BundleView } from '../vm/bundle.ts';
@@ -31,35 +32,50 @@ interface SeenBundle {
   readonly metadata: RuntimeMetadata | undefined;
 }
 
+/** Where a Runner is to be found. */
+export interface Whereabouts {
+  /** The informer's object, possibly stale. */
+  readonly cached: Stored<Runner> | undefined;
+  /** Its name, where the informer does not show it but it may carry a finalizer of this host. */
+  readonly ref: ObjectRef | undefined;
+}
+
 /**
- * Gathers what is true of one Runner UID. `cached` is the informer's object, possibly stale; where it has
- * none, the API server is asked by quorum, because a Runner that the informer does not show may be gone,
- * bound elsewhere or merely not seen yet. Throws where the host's own disk cannot be read.
+ * Gathers what is true of one Runner UID. Where the informer has no object, the API server is asked by quorum,
+ * because a Runner that the informer does not show may be gone, bound elsewhere or merely not seen yet. undefined:
+ * nothing of it is here. Throws where that cannot be said.
  */
 export async function observe(
   ports: RunnerPorts,
   sessions: Sessions,
   uid: string,
-  cached: Stored<Runner> | undefined,
+  whereabouts: Whereabouts,
 ): Promise<Observation | undefined> {
-  const { bundles } = ports;
-  const seen = await look(bundles, sessions, uid);
-  const runner = await observeRunner(ports, uid, cached, seen);
-  const attempt = runner.is === 'bound' ? (runner.runner.spec.binding?.attempt ?? 1) : seen[0]?.paths.attempt;
-  if (attempt === undefined) return undefined;
+  const seen = await look(ports.bundles, sessions, uid);
+  const runner = await observeRunner(ports, uid, whereabouts, seen);
+  const held = heldAttempts(ports, runner);
+  const attempt =
+    runner.is === 'bound'
+      ? attemptOf(runner.runner)
+      : (seen[0]?.paths.attempt ?? held[0] ?? sessions.ofUid(uid)[0]?.paths.attempt);
+  if (attempt === undefined) {
+    if (runner.is === 'unknown') throw new Error(runner.why);
+    return undefined;
+  }
   const own = seen.find((one) => one.paths.attempt === attempt && one.facts.hostUid === ports.host.uid());
   const current = own ?? (runner.is === 'bound' ? undefined : seen[0]);
-  const session = sessions.of(bundles.paths(uid, attempt));
+  const session = sessions.of(ports.bundles.paths(uid, attempt));
   if (current?.metadata !== undefined) await session.expectReports(current.metadata);
   const facts: RunnerFacts = {
     now: ports.clock.now(),
     leaseFresh: ports.host.leaseFresh(),
     host: { name: ports.host.name, uid: ports.host.uid(), state: ports.host.state() },
     runner,
+    attempt,
     bundle: current?.facts,
     ages: agesOf(session, current?.facts),
     strays: seen.filter((one) => one !== current).map((one) => asStray(one, sessions)),
-    heldAttempts: heldAttempts(ports, runner),
+    heldAttempts: held,
     vm: await vmOf(session, current),
     session: session.facts,
     endpoint: endpointOf(current?.metadata),
@@ -67,6 +83,8 @@ export async function observe(
   };
   return { facts, session, metadata: current?.metadata };
 }
+
+const attemptOf = ({ spec }: Runner): number => spec.binding?.attempt ?? 1;
 
 /**
  * The bundles of this UID. One that a launch has begun to make, and whose identity is not on disk yet, is none: it
@@ -103,7 +121,7 @@ function place(ports: RunnerPorts, runner: Stored<Runner>): ObservedRunner {
 async function observeRunner(
   ports: RunnerPorts,
   uid: string,
-  cached: Stored<Runner> | undefined,
+  { cached, ref }: Whereabouts,
   seen: readonly SeenBundle[],
 ): Promise<ObservedRunner> {
   const attempt = cached?.spec.binding?.attempt ?? 0;
@@ -112,7 +130,7 @@ async function observeRunner(
     ({ paths, facts }) => facts.hostUid === ports.host.uid() && paths.attempt > attempt,
   );
   if (cached !== undefined && !isBehind) return place(ports, cached);
-  return await ask(ports, uid, cached?.metadata ?? refOf(seen), seen);
+  return await ask(ports, uid, cached?.metadata ?? ref ?? refOf(seen), seen);
 }
 
 const refOf = (seen: readonly SeenBundle[]): ObjectRef | undefined =>
@@ -137,12 +155,19 @@ async function ask(
   }
 }
 
-function heldAttempts(ports: RunnerPorts, observed: ObservedRunner): number[] {
-  if (observed.is !== 'bound' && observed.is !== 'elsewhere') return [];
-  const prefix = `vm.shoesvz.dev/${ports.host.name}.`;
-  const own = (observed.runner.metadata.finalizers ?? []).filter((name) => name.startsWith(prefix));
-  return own.map((name) => Number(name.slice(prefix.length))).filter(Number.isSafeInteger);
+const heldAttempts = (ports: RunnerPorts, observed: ObservedRunner): number[] =>
+  observed.is === 'bound' || observed.is === 'elsewhere'
+    ? attemptsHeldBy(ports.host.name, observed.runner)
+    : [];
+
+/** Attempts whose finalizer of this host stands on the object. */
+export function attemptsHeldBy(hostName: string, { metadata }: Runner): number[] {
+  const prefix = finalizerName(hostName, 0).slice(0, -1);
+  const own = (metadata.finalizers ?? []).filter((name) => name.startsWith(prefix));
+  return own.map((name) => name.slice(prefix.length)).flatMap((attempt) => asAttempt(attempt));
 }
+
+const asAttempt = (text: string): number[] => (/^[1-9][0-9]{0,8}$/.test(text) ? [Number(text)] : []);
 
 function agesOf({ elapsed }: VmSession, bundle: BundleFacts | undefined): Ages {
   const since = (moment: number | undefined): number | undefined =>

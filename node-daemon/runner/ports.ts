@@ -17,6 +17,8 @@ import type { TemplateBundle } from '../vm/template.ts';
 export interface RunnerApi {
   /** A quorum read; undefined where the server positively says that there is none. */
   get(ref: ObjectRef): Promise<Stored<Runner> | undefined>;
+  /** All Runners there are, by a quorum read. */
+  list(): Promise<readonly Stored<Runner>[]>;
   /** Fenced by the resourceVersion of `runner`; no write where nothing differs. Returns what is stored now. */
   writeStatus(runner: Stored<Runner>, status: NonNullable<Runner['status']>): Promise<Stored<Runner>>;
   /** Fenced. The answer is what was stored last: with the last finalizer a deleted object goes. undefined: 404. */

@@ -67,6 +67,13 @@ export class VmSession {
     };
   }
 
+  /** Whether forgetting it would lose nothing. */
+  get isIdle(): boolean {
+    const { launch, purge } = this.#facts;
+    const holds = this.#control !== undefined || this.#works.size > 0;
+    return !holds && launch.state === 'idle' && purge.state === 'idle';
+  }
+
   /** Called before the write is sent: whether it took effect is read from the object, then or later. */
   passGate(): void {
     this.#set({ gatePassedHere: true });
