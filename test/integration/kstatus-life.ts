@@ -70,7 +70,7 @@ export class RunnerLife {
   }
 
   async clones(): Promise<void> {
-    const launch = { state: 'running', since: this.#now - LASTING_MS } as const;
+    const launch = { state: 'running', forMs: LASTING_MS } as const;
     await this.#daemonSees({ vm: 'unknown', session: { ...IDLE, launch } });
   }
 
@@ -79,7 +79,7 @@ export class RunnerLife {
   }
 
   async answersSsh(): Promise<void> {
-    await this.#daemonSees({ vm: 'present', bundle: this.#bundle({ sshReadyAt: this.#now - 3_000 }) });
+    await this.#daemonSees({ vm: 'present', bundle: this.#bundle(this.#reached()) });
   }
 
   async runsScript(): Promise<void> {
@@ -104,7 +104,7 @@ export class RunnerLife {
   /** The VM is being destroyed, for an outcome or because the Runner is being deleted. */
   async isTornDown(outcome?: Outcome): Promise<void> {
     const bundle = this.#bundle({ ...this.#ready(), stage: 'TearingDown', outcome });
-    const purge = { state: 'running', since: this.#now - LASTING_MS } as const;
+    const purge = { state: 'running', forMs: LASTING_MS } as const;
     await this.#daemonSees({ vm: 'unknown', session: { ...IDLE, purge }, bundle });
   }
 
@@ -132,16 +132,17 @@ export class RunnerLife {
     return { attempt: 1, hostUid, stage: 'Started', cloneMs: 21, startedAt, ...overrides };
   }
 
+  #reached(): Partial<BundleFacts> {
+    return { sshReadyAt: this.#now - 3_000, bootToSshMs: 5_000, hostKey: 'ssh-ed25519 AAAA' };
+  }
+
   #scripted(): Partial<BundleFacts> {
-    return {
-      sshReadyAt: this.#now - 3_000,
-      scriptStartedAt: this.#now - 2_900,
-      hostKey: 'ssh-ed25519 AAAA',
-    };
+    return { ...this.#reached(), scriptStartedAt: this.#now - 2_900 };
   }
 
   #ready(): Partial<BundleFacts> {
-    return { ...this.#scripted(), readyAt: this.#now - 2_000, readyReason: 'ScriptSucceeded' };
+    const readyAt = this.#now - 2_000;
+    return { ...this.#scripted(), setupMs: 900, readyAt, readyReason: 'ScriptSucceeded' };
   }
 
   #decideWaiting(facts: {
@@ -153,19 +154,29 @@ export class RunnerLife {
 
   async #daemonSees(facts: Partial<RunnerFacts> & Pick<RunnerFacts, 'vm'>): Promise<void> {
     const { name, uid } = this.#host.metadata;
-    const decision = decideOnHost({
+    const { bundle } = facts;
+    const since = (time: number | undefined): number | undefined =>
+      time === undefined ? undefined : this.#now - time;
+    const given = {
       now: this.#now,
       leaseFresh: true,
       host: { name, uid, state: 'live' },
       runner: { is: 'bound', runner: this.runner },
+      attempt: 1,
+      ages: {
+        started: since(bundle?.startedAt),
+        sshReady: since(bundle?.sshReadyAt),
+        scriptStarted: since(bundle?.scriptStartedAt),
+        ready: since(bundle?.readyAt),
+      },
       strays: [],
       heldAttempts: [1],
       session: IDLE,
       guestAgent: true,
       endpoint: { host: '127.65.0.2', port: 2222, user: 'runner', guestIp: '10.0.2.15' },
       ...facts,
-    });
-    await this.#write(decision.status);
+    } as const;
+    await this.#write(decideOnHost(given).status);
   }
 
   async #write(status: RunnerStatus | undefined): Promise<void> {
