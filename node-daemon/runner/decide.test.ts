@@ -290,8 +290,12 @@ describe('a VM that runs', () => {
   });
 
   test('that does not answer is left alone', () => {
-    const unknown = facts({ bundle: bundle({ ...sshReady, readyAt: NOW - 500 }), vm: 'unknown' });
-    expect(does(unknown)).toEqual([]);
+    const unknown = facts({
+      bundle: bundle({ ...sshReady, readyAt: NOW - 500 }),
+      vm: 'unknown',
+      vmUnknownForMs: 600,
+    });
+    expect(decide(unknown)).toMatchObject({ actions: [], requeueAfterMs: 600 });
     expect(condition(unknown, 'Ready')).toMatchObject({ status: 'Unknown', reason: 'VmUnknown' });
   });
 });
@@ -460,7 +464,7 @@ const anyFacts: fc.Arbitrary<RunnerFacts> = fc
     outcome: fc.boolean(),
     ready: fc.boolean(),
     stray: fc.constantFrom(undefined, 'Started', 'Purged' as const),
-    vm: fc.constantFrom('present', 'absent', 'unknown' as const),
+    vm: fc.constantFrom('present', 'stopped', 'absent', 'unknown' as const),
     ssh: fc.constantFrom('idle', 'connecting', 'connected' as const),
     script: fc.constantFrom('unobserved', 'starting', 'absent', 'incomplete', 'running', 'vanished' as const),
     gatePassedHere: fc.boolean(),

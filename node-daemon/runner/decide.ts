@@ -101,8 +101,12 @@ function bound(facts: RunnerFacts, runner: Stored<Runner>): Decision {
   // What is being recorded belongs into the same write: the next pass, which follows at once, has it.
   if (actions.some(isRecord)) return { actions };
   const { status, dueInMs } = tell(facts, runner);
-  return { actions, status, requeueAfterMs: earliest(verdict.dueInMs, dueInMs) };
+  return { actions, status, requeueAfterMs: earliest(verdict.dueInMs, dueInMs, nextLookMs(facts)) };
 }
+
+/** That a VM which does not answer has ended, or answers again, is told by no event: often at first, then less. */
+const nextLookMs = ({ vmUnknownForMs }: RunnerFacts): number | undefined =>
+  vmUnknownForMs === undefined ? undefined : Math.min(Math.max(vmUnknownForMs, 100), 5_000);
 
 const isRecord = (action: Action): boolean => action.do === 'recordReady' || action.do === 'recordStart';
 

@@ -13,8 +13,11 @@ export type ObservedRunner =
   | { readonly is: 'absent' }
   | { readonly is: 'unknown'; readonly why: string };
 
-/** Whether the VM's process was found. `unknown`: it may run, but does not answer. */
-export type ObservedVm = 'present' | 'absent' | 'unknown';
+/**
+ * Whether the VM's process was found. `stopped`: it is there, but its guest has ended. `unknown`: it may run, but
+ * does not answer.
+ */
+export type ObservedVm = 'present' | 'stopped' | 'absent' | 'unknown';
 
 /**
  * How far a bundle came, by what is durable on disk.
@@ -61,6 +64,7 @@ export interface StrayFacts extends BundleFacts {
 
 /** Milliseconds since moments in the bundle's life. No setting of the wall clock changes them. */
 export interface Ages {
+  readonly created?: number | undefined;
   readonly started?: number | undefined;
   readonly sshReady?: number | undefined;
   readonly scriptStarted?: number | undefined;
@@ -131,6 +135,8 @@ export interface RunnerFacts {
   /** Attempts whose finalizer of this host stands on the object. */
   readonly heldAttempts: readonly number[];
   readonly vm: ObservedVm;
+  /** How long the VM has been `unknown` while nothing was being done to it. */
+  readonly vmUnknownForMs?: number | undefined;
   readonly session: SessionFacts;
   /** Addresses, once the bundle is prepared. */
   readonly endpoint?:

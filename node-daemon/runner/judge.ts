@@ -31,10 +31,13 @@ export function judge(facts: RunnerFacts, runner: Runner): Verdict {
       ? over('Error', 'BundleLost', 'the bundle directory is gone; it was not removed by the node daemon')
       : RUNS_ON;
   }
+  if (bundle.stage === 'Preparing' || bundle.stage === 'Prepared')
+    return judgeUnrecorded(facts, runner, over);
   if (bundle.stage !== 'Started') return RUNS_ON;
   if (facts.vm === 'absent') {
     return over('Error', 'VmExited', "the VM's process has ended; vm.log on the host may say why");
   }
+  if (facts.vm === 'stopped') return over('Error', 'VmExited', 'the guest has stopped');
   if (bundle.sshReadyAt === undefined) return judgeBoot(facts, runner, over);
   return judgeScript(facts, runner, bundle, over);
 }
@@ -43,6 +46,15 @@ type Over = (phase: Outcome['phase'], reason: OutcomeReason, message: string) =>
 
 function wasStarted(runner: Runner, attempt: number | undefined): boolean {
   return runner.status?.attempt === attempt && runner.status?.startedAt !== undefined;
+}
+
+/** A VM that was started, which nobody recorded, and that does not answer: neither adopted nor made anew. */
+function judgeUnrecorded(facts: RunnerFacts, runner: Runner, over: Over): Verdict {
+  if (facts.vmUnknownForMs === undefined) return RUNS_ON;
+  const { cloneMs, bootMs } = timeoutsOf(runner.spec);
+  const dueInMs = cloneMs + bootMs - (facts.ages.created ?? 0);
+  if (dueInMs > 0) return { dueInMs };
+  return over('Error', 'StartFailed', "the VM's process is there but does not answer");
 }
 
 function judgeBoot(facts: RunnerFacts, runner: Runner, over: Over): Verdict {

@@ -9,7 +9,6 @@ import type {
   BundleFacts,
   BundleStage,
   ObservedRunner,
-  ObservedVm,
   RunnerFacts,
   SessionFacts,
   StrayFacts,
@@ -73,10 +72,10 @@ export async function observe(
     runner,
     attempt,
     bundle: current?.facts,
-    ages: agesOf(session, current?.facts),
+    ages: agesOf(session, current),
     strays: seen.filter((one) => one !== current).map((one) => asStray(one, sessions)),
     heldAttempts: held,
-    vm: await vmOf(session, current),
+    ...(await vmOf(session, current)),
     session: session.facts,
     endpoint: endpointOf(current?.metadata),
     guestAgent: current?.metadata?.guest?.agent ?? true,
@@ -106,10 +105,15 @@ const launching = ({ launch }: SessionFacts, dir: string): string[] =>
   launch.state === 'running' ? [dir] : [];
 
 /** While a launch or a purge is under way it alone speaks to the VM. */
-async function vmOf(session: VmSession, bundle: SeenBundle | undefined): Promise<ObservedVm> {
+async function vmOf(
+  session: VmSession,
+  bundle: SeenBundle | undefined,
+): Promise<Pick<RunnerFacts, 'vm' | 'vmUnknownForMs'>> {
   const { launch, purge } = session.facts;
-  if (launch.state === 'running' || purge.state === 'running') return 'unknown';
-  return bundle?.facts.stage === 'Purged' ? 'absent' : await session.observeVm();
+  if (launch.state === 'running' || purge.state === 'running') return { vm: 'unknown' };
+  if (bundle?.facts.stage === 'Purged') return { vm: 'absent' };
+  const vm = await session.observeVm();
+  return { vm, vmUnknownForMs: session.unknownForMs };
 }
 
 function place(ports: RunnerPorts, runner: Stored<Runner>): ObservedRunner {
@@ -169,10 +173,12 @@ export function attemptsHeldBy(hostName: string, { metadata }: Runner): number[]
 
 const asAttempt = (text: string): number[] => (/^[1-9][0-9]{0,8}$/.test(text) ? [Number(text)] : []);
 
-function agesOf({ elapsed }: VmSession, bundle: BundleFacts | undefined): Ages {
+function agesOf({ elapsed }: VmSession, seen: SeenBundle | undefined): Ages {
   const since = (moment: number | undefined): number | undefined =>
     moment === undefined ? undefined : elapsed.since(moment);
+  const bundle = seen?.facts;
   return {
+    created: since(seen?.metadata?.createdAt),
     started: since(bundle?.startedAt),
     sshReady: since(bundle?.sshReadyAt),
     scriptStarted: since(bundle?.scriptStartedAt),

@@ -44,6 +44,9 @@ export class VmSession {
   /** When facts were set, on the monotonic clock. */
   readonly #setAt = new Map<string, number>();
   #control: VmControl | undefined;
+  #isStopped = false;
+  /** On the monotonic clock. */
+  #unknownSince: number | undefined;
   #ssh: GuestSession | undefined;
   #expected = false;
   #logsBounded = false;
@@ -81,10 +84,19 @@ export class VmSession {
 
   /** Costs nothing while the control connection stands; otherwise asks socket and process table. */
   async observeVm(): Promise<ObservedVm> {
-    if (this.#control !== undefined) return 'present';
-    const seen = await this.#ports.runtime.observe(this.paths);
-    if (seen.state === 'present') this.#attach(seen.control);
-    return seen.state;
+    if (this.#control === undefined) {
+      const seen = await this.#ports.runtime.observe(this.paths);
+      this.#unknownSince =
+        seen.state === 'unknown' ? (this.#unknownSince ?? this.#ports.clock.monotonic()) : undefined;
+      if (seen.state !== 'present') return seen.state;
+      await this.#attach(seen.control);
+    }
+    return this.#isStopped ? 'stopped' : 'present';
+  }
+
+  /** How long {@link observeVm} has found the VM `unknown`. */
+  get unknownForMs(): number | undefined {
+    return this.#unknownSince === undefined ? undefined : this.#ports.clock.monotonic() - this.#unknownSince;
   }
 
   /** Makes the guest's reports welcome, also after a restart. Idempotent. */
@@ -114,7 +126,7 @@ export class VmSession {
       const result = await launch(this.#ports, runner, this.paths, signal, (metadata) =>
         this.expectReports(metadata),
       );
-      if (result.state === 'started') this.#attach(result.control);
+      if (result.state === 'started') await this.#attach(result.control);
       if (result.state === 'withdrawn') this.#ports.log.info({ why: result.why }, 'launch withdrawn');
       this.#set({ launch: result.state === 'failed' ? result : { state: 'idle' } });
     });
@@ -211,7 +223,7 @@ export class VmSession {
     await Promise.allSettled(this.#works);
   }
 
-  #attach(control: VmControl): void {
+  async #attach(control: VmControl): Promise<void> {
     this.#control?.close();
     if (this.#ended.signal.aborted) {
       control.close();
@@ -219,11 +231,17 @@ export class VmSession {
     }
     this.#control = control;
     this.#boundLogs();
+    control.onStateChange((state) => {
+      this.#isStopped = state === 'stopped';
+      this.#changed();
+    });
     void control.closed.then(() => {
       if (this.#control !== control) return;
       this.#control = undefined;
       this.#changed();
     });
+    // One that does not say is taken for running, until its connection ends or its socket is dead.
+    this.#isStopped = (await control.state().catch(() => 'running')) === 'stopped';
   }
 
   /** What a guest writes to its console must not fill the host's disk. */

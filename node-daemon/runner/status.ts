@@ -159,7 +159,7 @@ function conditionsOf(
       waiting ?? 'the setup script has not finished',
     );
   }
-  if (facts.vm === 'unknown')
+  if ((facts.vmUnknownForMs ?? 0) >= BRIEF_PHASE_MS)
     set('Ready', 'Unknown', 'VmUnknown', "the VM's process is there but does not answer");
   return conditions;
 }
