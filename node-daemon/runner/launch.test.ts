@@ -80,4 +80,26 @@ describe('a launch', () => {
     await world.untilClean();
     await world.expectNoLeak();
   });
+
+  test.each([
+    'api.template',
+    'bundles.create',
+    'runtime.prepare',
+    'secrets.make',
+    'secrets.writeSeed',
+    'secrets.token',
+    'api.get',
+    'runtime.start',
+  ])('that is called off at %s leaves nothing', async (call) => {
+    const goOn = world.holdBack(call);
+    await world.start();
+    world.bound('r');
+    await world.pass(1_000);
+    world.runners.delete('r');
+    await world.settle();
+    goOn();
+    await world.until('the Runner to be gone', () => world.get('r') === undefined);
+    await world.untilClean();
+    await world.expectNoLeak();
+  });
 });

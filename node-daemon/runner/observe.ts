@@ -51,12 +51,15 @@ export async function observe(
   whereabouts: Whereabouts,
 ): Promise<Observation | undefined> {
   const seen = await look(ports.bundles, sessions, uid);
+  const left = sessions.ofUid(uid)[0];
+  const { cached, ref } = whereabouts;
+  if (seen.length === 0 && left === undefined && cached === undefined && ref === undefined) return undefined;
   const runner = await observeRunner(ports, uid, whereabouts, seen);
   const held = heldAttempts(ports, runner);
   const attempt =
     runner.is === 'bound'
       ? attemptOf(runner.runner)
-      : (seen[0]?.paths.attempt ?? held[0] ?? sessions.ofUid(uid)[0]?.paths.attempt);
+      : (seen[0]?.paths.attempt ?? held[0] ?? left?.paths.attempt);
   if (attempt === undefined) {
     if (runner.is === 'unknown') throw new Error(runner.why);
     return undefined;
@@ -64,7 +67,9 @@ export async function observe(
   const own = seen.find((one) => one.paths.attempt === attempt && one.facts.hostUid === ports.host.uid());
   const current = own ?? (runner.is === 'bound' ? undefined : seen[0]);
   const session = sessions.of(ports.bundles.paths(uid, attempt));
-  if (current?.metadata !== undefined) await session.expectReports(current.metadata);
+  if (current?.metadata !== undefined && current.facts.stage === 'Started') {
+    await session.welcomeReports(current.metadata);
+  }
   const facts: RunnerFacts = {
     now: ports.clock.now(),
     leaseFresh: ports.host.leaseFresh(),
@@ -134,25 +139,19 @@ async function observeRunner(
     ({ paths, facts }) => facts.hostUid === ports.host.uid() && paths.attempt > attempt,
   );
   if (cached !== undefined && !isBehind) return place(ports, cached);
-  return await ask(ports, uid, cached?.metadata ?? ref ?? refOf(seen), seen);
+  return await ask(ports, uid, cached?.metadata ?? ref ?? refOf(seen));
 }
 
 const refOf = (seen: readonly SeenBundle[]): ObjectRef | undefined =>
   seen.find((one) => one.metadata !== undefined)?.metadata?.runner;
 
-async function ask(
-  ports: RunnerPorts,
-  uid: string,
-  ref: ObjectRef | undefined,
-  seen: readonly SeenBundle[],
-): Promise<ObservedRunner> {
-  if (ref === undefined) {
-    return seen.length === 0
-      ? { is: 'absent' }
-      : { is: 'unknown', why: 'the bundle does not tell whose it is' };
-  }
+/** By quorum. A bundle that does not tell whose it is still tells the UID: all Runners are asked for then. */
+async function ask(ports: RunnerPorts, uid: string, ref: ObjectRef | undefined): Promise<ObservedRunner> {
   try {
-    const runner = await ports.api.get(ref);
+    const runner =
+      ref === undefined
+        ? (await ports.api.list()).find(({ metadata }) => metadata.uid === uid)
+        : await ports.api.get(ref);
     return runner === undefined || runner.metadata.uid !== uid ? { is: 'absent' } : place(ports, runner);
   } catch (error) {
     return { is: 'unknown', why: error instanceof Error ? error.message : String(error) };

@@ -45,6 +45,7 @@ export class VmSession {
   readonly #setAt = new Map<string, number>();
   #control: VmControl | undefined;
   #isStopped = false;
+  #isPurged = false;
   /** On the monotonic clock. */
   #unknownSince: number | undefined;
   #ssh: GuestSession | undefined;
@@ -68,6 +69,11 @@ export class VmSession {
       purge: purge.state === 'running' ? { ...purge, forMs: forMs('purge') } : purge,
       script: script.state === 'exited' ? { ...script, forMs: forMs('script') } : script,
     };
+  }
+
+  /** Nothing is left of VM and files, and nothing more can be done with this session. */
+  get isPurged(): boolean {
+    return this.#isPurged;
   }
 
   /** Whether forgetting it would lose nothing. */
@@ -99,11 +105,20 @@ export class VmSession {
     return this.#unknownSince === undefined ? undefined : this.#ports.clock.monotonic() - this.#unknownSince;
   }
 
-  /** Makes the guest's reports welcome, also after a restart. Idempotent. */
-  async expectReports(metadata: RuntimeMetadata): Promise<void> {
+  /** Makes the guest's reports welcome after a restart. Without its token the guest is not heard; it runs on. */
+  async welcomeReports(metadata: RuntimeMetadata): Promise<void> {
+    try {
+      await this.#expectReports(metadata);
+    } catch (error) {
+      this.#ports.log.warn({ err: error, bundle: this.paths.dir }, "the guest's reports cannot be received");
+    }
+  }
+
+  async #expectReports(metadata: RuntimeMetadata): Promise<void> {
     if (this.#expected || metadata.guest?.agent !== true || metadata.prepared === undefined) return;
     this.#expected = true;
     const token = await this.#ports.secrets.token(this.paths);
+    if (this.#ended.signal.aborted) return;
     const { mac } = metadata.prepared.endpoints;
     const { uid, attempt } = this.paths;
     this.#ports.guestLink.expect({ token, mac, uid, attempt }, (report) => this.#onReport(report));
@@ -124,7 +139,7 @@ export class VmSession {
     this.#set({ launch: { state: 'running', forMs: 0 } });
     this.#work(async (signal) => {
       const result = await launch(this.#ports, runner, this.paths, signal, (metadata) =>
-        this.expectReports(metadata),
+        this.#expectReports(metadata),
       );
       if (result.state === 'started') await this.#attach(result.control);
       if (result.state === 'withdrawn') this.#ports.log.info({ why: result.why }, 'launch withdrawn');
@@ -210,7 +225,10 @@ export class VmSession {
         }
       }
     };
-    void run().then(() => this.#set({ purge: { state: 'idle' }, launch: { state: 'idle' } }));
+    void run().then(() => {
+      this.#isPurged = true;
+      this.#set({ purge: { state: 'idle' }, launch: { state: 'idle' } });
+    });
   }
 
   /** Lets go of everything but the VM, which runs on. */
@@ -220,7 +238,7 @@ export class VmSession {
     this.#control?.close();
     this.#control = undefined;
     this.#ports.guestLink.forget({ uid: this.paths.uid, attempt: this.paths.attempt });
-    await Promise.allSettled(this.#works);
+    await Promise.allSettled([...this.#works]);
   }
 
   async #attach(control: VmControl): Promise<void> {

@@ -26,10 +26,10 @@ export class Sessions {
     return this.#byDir.get(paths.dir);
   }
 
-  /** The session of a bundle, a new one where there is none. */
+  /** The session of a bundle, a new one where there is none or where a purge has ended the last one. */
   of(paths: BundlePaths): VmSession {
     const known = this.at(paths);
-    if (known !== undefined) return known;
+    if (known !== undefined && !known.isPurged) return known;
     const session = new VmSession(this.#ports, paths, () => this.#changed(paths.uid));
     this.#byDir.set(paths.dir, session);
     return session;

@@ -50,6 +50,11 @@ export class FakeClient implements Pick<KubeClient, 'collection' | 'resources'> 
     for (let left = times; left > 0; left -= 1) this.#faults.push({ call, error, applied });
   }
 
+  /** What was to fail no longer does. */
+  heal(): void {
+    this.#faults = [];
+  }
+
   /** Watchers see nothing more until {@link release}. */
   hold(): void {
     this.heldAt = this.runners.resourceVersion;
