@@ -1,6 +1,7 @@
 import { type Condition, finalizerName } from '../../crds/meta.ts';
 import type { Runner, RunnerStatus } from '../../crds/runner.ts';
 import { getCondition, isTrue } from '../../kube/conditions.ts';
+import { isConflict } from '../../kube/errors.ts';
 import type { Stored } from '../../kube/object.ts';
 import type { MetadataPatch } from '../vm/bundle.ts';
 import type { BundlePaths } from '../vm/driver.ts';
@@ -8,6 +9,7 @@ import type { Action, Decision } from './decide.ts';
 import type { ReadyReason } from './facts.ts';
 import type { Observation } from './observe.ts';
 import type { Guest, RunnerPorts } from './ports.ts';
+import type { VmSession } from './session.ts';
 import type { Sessions } from './sessions.ts';
 import { timeoutsOf } from './timeouts.ts';
 
@@ -193,13 +195,31 @@ async function writeStatus(
 ): Promise<Stored<Runner>> {
   const runner = runnerOf(observation);
   const before = runner.status;
-  if (status.scriptAttempt !== undefined && status.scriptAttempt !== before?.scriptAttempt) {
-    observation.session.passGate();
-  }
-  const stored = await ports.api.writeStatus(runner, status);
+  const isGate = status.scriptAttempt !== undefined && status.scriptAttempt !== before?.scriptAttempt;
+  const stored = isGate
+    ? await passGate(ports, observation.session, runner, status)
+    : await ports.api.writeStatus(runner, status);
   tell(ports, stored, before, status);
   if (observation.facts.bundle === undefined) tellUnrecordedOutcome(ports, stored, before, status);
   return stored;
+}
+
+/** Whether a write whose answer was lost has passed the gate will be read from the object. */
+async function passGate(
+  ports: RunnerPorts,
+  session: VmSession,
+  runner: Stored<Runner>,
+  status: RunnerStatus,
+): Promise<Stored<Runner>> {
+  // Then the answer to an earlier write was lost, and what refuses this one may be what that one wrote.
+  const mayBePassed = session.facts.gatePassedHere;
+  session.setGatePassedHere(true);
+  try {
+    return await ports.api.writeStatus(runner, status);
+  } catch (error) {
+    if (isConflict(error)) session.setGatePassedHere(mayBePassed);
+    throw error;
+  }
 }
 
 function tell(

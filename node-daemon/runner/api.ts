@@ -36,7 +36,8 @@ export function runnerApi(client: Pick<KubeClient, 'resources'>): RunnerApi {
       try {
         return await runners.patch({ namespace, name }, resourceVersion, { metadata: { finalizers } });
       } catch (error) {
-        if (isNotFound(error)) return undefined;
+        // A server that does not serve the kind says 404, too: that is no word about the object.
+        if (isNotFound(error) && (await runners.get({ namespace, name })) === undefined) return undefined;
         throw error;
       }
     },

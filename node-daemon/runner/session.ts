@@ -83,9 +83,13 @@ export class VmSession {
     return !holds && launch.state === 'idle' && purge.state === 'idle';
   }
 
-  /** Called before the write is sent: whether it took effect is read from the object, then or later. */
-  passGate(): void {
-    this.#set({ gatePassedHere: true });
+  /**
+   * True before the write that passes the gate is sent: whether it took effect is read from the object, then or
+   * later. False again where the API server refused it: then the gate was not passed here, if it was at all.
+   */
+  setGatePassedHere(gatePassedHere: boolean): void {
+    // Tells nobody: the pass that it is part of goes on.
+    this.#facts = { ...this.#facts, gatePassedHere };
   }
 
   /** Costs nothing while the control connection stands; otherwise asks socket and process table. */
