@@ -35,7 +35,7 @@ export function judge(facts: RunnerFacts, runner: Runner): Verdict {
     return judgeUnrecorded(facts, runner, over);
   if (bundle.stage !== 'Started') return RUNS_ON;
   if (facts.vm === 'absent') {
-    return over('Error', 'VmExited', "the VM's process has ended; vm.log on the host may say why");
+    return over('Error', 'VmExited', "the VM's process has ended by itself");
   }
   if (facts.vm === 'stopped') return over('Error', 'VmExited', 'the guest has stopped');
   if (bundle.sshReadyAt === undefined) return judgeBoot(facts, runner, over);

@@ -134,7 +134,7 @@ describe('the controller does not start, and says why in a line,', () => {
     const first = await runController({ client, log, http: { port: 0 } });
     const second = runController({ client, log, http: { port: first.httpPort ?? 0 } });
     await expect(second).rejects.toMatchObject({
-      name: 'ControllerError',
+      name: 'HttpEndpointError',
       message: `cannot serve metrics on 127.0.0.1:${first.httpPort}: another program listens there`,
     });
     await first.stop();
