@@ -52,6 +52,9 @@ interface Done {
   readonly dropped?: BundlePaths;
 }
 
+/** How long a login to a guest that was SSH-ready before may take until it is tried afresh. */
+const RECONNECT_TIMEOUT_MS = 30_000;
+
 const WORKING: Done = { again: false };
 const RECORDED: Done = { again: true };
 
@@ -78,17 +81,20 @@ async function carryOut(
       awaitSsh(ports, observation);
       return WORKING;
     case 'reconnect':
-      session.reconnect(guestOf(observation));
+      session.guest.connect(guestOf(observation), { timeoutMs: RECONNECT_TIMEOUT_MS, keep: true });
       return WORKING;
     case 'startScript':
-      session.startScript(runnerOf(observation), () => recordScript(ports, paths));
+      session.guest.startScript(runnerOf(observation));
       return WORKING;
     case 'observeScript':
-      session.observeScript();
+      session.guest.observeScript();
       return WORKING;
     case 'watchScript':
-      session.watchScript();
+      session.guest.watchScript();
       return WORKING;
+    case 'recordScript':
+      await bundles.update(paths, { scriptStartedAt: action.at });
+      return RECORDED;
     case 'recordReady':
       await bundles.update(paths, readyRecord(observation, action.reason, now));
       return RECORDED;
@@ -142,10 +148,6 @@ async function dropTombstone(ports: RunnerPorts, paths: BundlePaths): Promise<Do
   return { again: true, dropped: paths };
 }
 
-async function recordScript(ports: RunnerPorts, paths: BundlePaths): Promise<void> {
-  await ports.bundles.update(paths, { scriptStartedAt: ports.clock.now() });
-}
-
 /** A script that was over before it was looked at is ready since then, not since now. */
 function readyRecord({ facts }: Observation, reason: ReadyReason, now: number): MetadataPatch {
   const { script } = facts.session;
@@ -163,7 +165,7 @@ function awaitSsh(ports: RunnerPorts, observation: Observation): void {
   const guest = guestOf(observation);
   const limitMs = timeoutsOf(runner.spec).bootMs;
   const startedAt = observation.facts.bundle?.startedAt ?? ports.clock.now();
-  session.awaitSsh(guest, {
+  session.guest.connect(guest, {
     timeoutMs: Math.max(1, limitMs - session.elapsed.since(startedAt)),
     keep: runner.spec.setupScript !== undefined,
     onReady: async ({ hostKey }) => {

@@ -244,11 +244,24 @@ describe('a VM that runs', () => {
     const runnerNow = { is: 'bound', runner: runner({ status: gated() }) } as const;
     const given = facts({
       runner: runnerNow,
-      bundle: bundle(sshReady),
+      bundle: bundle({ ...sshReady, scriptStartedAt: NOW - 500 }),
       vm: 'present',
       session: { ssh: { state: 'connected' }, ...session },
     });
     expect(does(given)).toEqual(expected);
+  });
+
+  test.each([
+    [{ state: 'running' }, NOW],
+    [{ state: 'exited', exitCode: 0, outputTail: '', at: NOW - 5, forMs: 5 }, NOW - 5],
+  ] as const)('whose script was begun by a daemon that did not record it records it: %o', (script, at) => {
+    const given = facts({
+      runner: { is: 'bound', runner: runner({ status: gated() }) },
+      bundle: bundle(sshReady),
+      vm: 'present',
+      session: { ssh: { state: 'connected' }, script },
+    });
+    expect(decide(given)).toEqual({ actions: [{ do: 'recordScript', at }] });
   });
 
   test.each([

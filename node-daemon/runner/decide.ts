@@ -1,7 +1,7 @@
 import type { Runner, RunnerStatus } from '../../crds/runner.ts';
 import type { Stored } from '../../kube/object.ts';
 import type { BundleFacts, Outcome, ReadyReason, RunnerFacts } from './facts.ts';
-import { judge } from './judge.ts';
+import { awaitsScript, judge } from './judge.ts';
 import { desiredStatus, type StatusDecision } from './status.ts';
 
 /**
@@ -25,6 +25,7 @@ export type Action =
   | { readonly do: 'startScript' }
   | { readonly do: 'observeScript' }
   | { readonly do: 'watchScript' }
+  | { readonly do: 'recordScript'; readonly at: number }
   | { readonly do: 'recordReady'; readonly reason: ReadyReason }
   | { readonly do: 'recordOutcome'; readonly outcome: Outcome }
   | { readonly do: 'purge' }
@@ -108,7 +109,8 @@ function bound(facts: RunnerFacts, runner: Stored<Runner>): Decision {
 const nextLookMs = ({ vmUnknownForMs }: RunnerFacts): number | undefined =>
   vmUnknownForMs === undefined ? undefined : Math.min(Math.max(vmUnknownForMs, 100), 5_000);
 
-const isRecord = (action: Action): boolean => action.do === 'recordReady' || action.do === 'recordStart';
+const isRecord = ({ do: what }: Action): boolean =>
+  what === 'recordStart' || what === 'recordScript' || what === 'recordReady';
 
 /** An outcome is on disk before anything is destroyed for it, so that a restart tells the same story. */
 function conclude(facts: RunnerFacts, runner: Stored<Runner>, outcome: Outcome): Decision {
@@ -187,6 +189,9 @@ function progressStarted(facts: RunnerFacts, runner: Stored<Runner>, bundle: Bun
   if (facts.vm !== 'present') return [];
   const { ssh } = facts.session;
   if (bundle.sshReadyAt === undefined) return ssh.state === 'idle' ? [{ do: 'awaitSsh' }] : [];
+  const begunAt = scriptBegunAt(facts);
+  if (begunAt !== undefined && bundle.scriptStartedAt === undefined)
+    return [{ do: 'recordScript', at: begunAt }];
   const actions: Action[] = [];
   if (ssh.state === 'idle' && awaitsScript(facts, runner)) actions.push({ do: 'reconnect' });
   if (ssh.state === 'connected') actions.push(...progressScript(facts, runner, bundle));
@@ -216,11 +221,10 @@ function progressScript(facts: RunnerFacts, runner: Stored<Runner>, bundle: Bund
   }
 }
 
-/** SSH is wanted only as long as the script has something left to tell. */
-function awaitsScript(facts: RunnerFacts, runner: Stored<Runner>): boolean {
-  const { state } = facts.session.script;
-  const isOver = state === 'exited' || state === 'vanished' || state === 'impossible';
-  return runner.spec.setupScript !== undefined && !isOver;
+/** When the script was first seen to have begun; its own beginning is nobody's to tell. */
+function scriptBegunAt({ now, session: { script } }: RunnerFacts): number | undefined {
+  if (script.state === 'exited') return script.at;
+  return script.state === 'running' ? now : undefined;
 }
 
 const startScript = (facts: RunnerFacts): Action[] => (facts.leaseFresh ? [{ do: 'startScript' }] : []);

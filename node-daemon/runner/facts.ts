@@ -93,15 +93,19 @@ export type ScriptFacts =
     }
   | { readonly state: 'vanished' };
 
+/** A script that has nothing left to tell. */
+export const isScriptOver = ({ state }: ScriptFacts): boolean =>
+  state === 'exited' || state === 'vanished' || state === 'impossible';
+
 /** What this daemon process knows of the VM and is doing with it; lost when the daemon dies. */
 export interface SessionFacts {
   readonly launch:
     | { readonly state: 'idle' }
     | { readonly state: 'running'; readonly forMs: number }
     | { readonly state: 'failed'; readonly reason: OutcomeReason; readonly message: string };
-  readonly ssh:
-    | { readonly state: 'idle' }
-    | { readonly state: 'connecting' }
+  readonly ssh: /** `failure`: why the last try came to nothing. */
+    | { readonly state: 'idle'; readonly failure?: string | undefined }
+    | { readonly state: 'connecting'; readonly failure?: string | undefined }
     | { readonly state: 'connected' }
     | { readonly state: 'refused'; readonly message: string };
   readonly script: ScriptFacts;

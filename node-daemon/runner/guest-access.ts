@@ -55,11 +55,9 @@ async function logIn(
 }
 
 function failed(error: unknown): LoginResult {
-  if (!(error instanceof SshError)) {
-    return { state: 'refused', message: error instanceof Error ? error.message : String(error) };
-  }
-  const final = error.kind === 'auth' || error.kind === 'hostKey';
-  return final ? { state: 'refused', message: error.message } : { state: 'timeout' };
+  const message = error instanceof Error ? error.message : String(error);
+  const isFinal = error instanceof SshError && (error.kind === 'auth' || error.kind === 'hostKey');
+  return { state: isFinal ? 'refused' : 'failed', message };
 }
 
 async function ownTarget({ paths, prepared, guest }: Guest): Promise<SshTarget> {

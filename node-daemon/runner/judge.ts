@@ -1,6 +1,6 @@
 import type { Runner } from '../../crds/runner.ts';
 import type { OutcomeReason } from '../vm/metadata.ts';
-import type { BundleFacts, Outcome, RunnerFacts } from './facts.ts';
+import { type BundleFacts, isScriptOver, type Outcome, type RunnerFacts } from './facts.ts';
 import { NO_RUNNER_GRACE_MS, timeoutsOf } from './timeouts.ts';
 
 /** A verdict: the outcome, or after how many milliseconds time alone may bring one. */
@@ -61,10 +61,13 @@ function judgeBoot(facts: RunnerFacts, runner: Runner, over: Over): Verdict {
   const limit = timeoutsOf(runner.spec).bootMs;
   const dueInMs = limit - (facts.ages.started ?? 0);
   if (dueInMs <= 0) {
+    const { ssh } = facts.session;
+    const failure = ssh.state === 'idle' || ssh.state === 'connecting' ? ssh.failure : undefined;
+    const why = failure === undefined ? '' : `: ${failure}`;
     return over(
       'Error',
       'BootTimeout',
-      `SSH did not answer within ${limit / 1000} s of the VM's start (timeouts.boot)`,
+      `SSH did not answer within ${limit / 1000} s of the VM's start (timeouts.boot)${why}`,
     );
   }
   if (facts.session.ssh.state === 'refused') return over('Error', 'LoginFailed', facts.session.ssh.message);
@@ -72,7 +75,8 @@ function judgeBoot(facts: RunnerFacts, runner: Runner, over: Over): Verdict {
 }
 
 function judgeScript(facts: RunnerFacts, runner: Runner, bundle: BundleFacts, over: Over): Verdict {
-  const { script, gatePassedHere } = facts.session;
+  const { session } = facts;
+  const { script, gatePassedHere } = session;
   const gatePassed = runner.status?.scriptAttempt === bundle.attempt;
   if (script.state === 'exited' && script.exitCode !== 0) {
     return over('Error', 'ScriptFailed', `the setup script exited with code ${script.exitCode}`);
@@ -95,10 +99,21 @@ function judgeScript(facts: RunnerFacts, runner: Runner, bundle: BundleFacts, ov
       'the script was permitted to run, and the guest has no trace of it; it is never run twice',
     );
   }
+  if (session.ssh.state === 'refused' && needsScript(facts, runner, bundle)) {
+    return over('Error', 'LoginFailed', session.ssh.message);
+  }
   const completed = judgeCompletion(facts, runner, over);
   if (completed.outcome !== undefined) return completed;
   return judgeSetupTime(facts, runner, bundle, over, completed.dueInMs);
 }
+
+/** SSH is wanted as long as the script has something left to tell. */
+export const awaitsScript = ({ session }: RunnerFacts, runner: Runner): boolean =>
+  runner.spec.setupScript !== undefined && !isScriptOver(session.script);
+
+/** Whether nothing but the script can make the Runner Ready, or end it. */
+const needsScript = (facts: RunnerFacts, runner: Runner, bundle: BundleFacts): boolean =>
+  awaitsScript(facts, runner) && (bundle.readyAt === undefined || runner.spec.completion === 'Script');
 
 function judgeCompletion(facts: RunnerFacts, runner: Runner, over: Over): Verdict {
   const { script, guest } = facts.session;

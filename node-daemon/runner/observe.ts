@@ -117,8 +117,8 @@ async function vmOf(
   const { launch, purge } = session.facts;
   if (launch.state === 'running' || purge.state === 'running') return { vm: 'unknown' };
   if (bundle?.facts.stage === 'Purged') return { vm: 'absent' };
-  const vm = await session.observeVm();
-  return { vm, vmUnknownForMs: session.unknownForMs };
+  const vm = await session.vm.observe();
+  return { vm, vmUnknownForMs: session.vm.unknownForMs };
 }
 
 function place(ports: RunnerPorts, runner: Stored<Runner>): ObservedRunner {

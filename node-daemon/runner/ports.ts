@@ -99,7 +99,8 @@ export type LoginResult =
   | { readonly state: 'connected'; readonly session: GuestSession }
   /** Nothing that time mends: the guest's key is another, or it refuses ours. */
   | { readonly state: 'refused'; readonly message: string }
-  | { readonly state: 'timeout' };
+  /** Time may mend it. */
+  | { readonly state: 'failed'; readonly message: string };
 
 /** What the reconciler does inside of guests. The real one speaks SSH, and HTTP with the guest agent. */
 export interface GuestAccess {

@@ -127,7 +127,7 @@ export class FakeGuests {
     if (this.loginResult !== undefined) return this.loginResult;
     const guest = this.#answers(paths) ? this.of(paths) : undefined;
     return guest === undefined
-      ? { state: 'timeout' }
+      ? { state: 'failed', message: 'nothing answered' }
       : { state: 'connected', session: this.#session(guest, paths) };
   }
 
