@@ -133,8 +133,11 @@ function judgeCompletion(facts: RunnerFacts, runner: Runner, over: Over): Verdic
       'the setup script exited with code 0 (no guest agent to tell of a job)',
     );
   }
-  if (guest !== undefined && guest.state !== 'NoRunner') return RUNS_ON;
-  const dueInMs = NO_RUNNER_GRACE_MS - (facts.ages.ready ?? script.forMs);
+  // Until this daemon has heard of the guest, what an earlier one told of it counts: a job may run.
+  const state = guest?.state ?? runner.status?.guest?.state ?? 'NoRunner';
+  if (state !== 'NoRunner') return RUNS_ON;
+  const quietForMs = guest === undefined ? script.forMs : (facts.ages.ready ?? script.forMs);
+  const dueInMs = NO_RUNNER_GRACE_MS - quietForMs;
   if (dueInMs > 0) return { dueInMs };
   return over(
     'Error',
