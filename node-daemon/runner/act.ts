@@ -99,7 +99,8 @@ async function carryOut(
       await bundles.update(paths, readyRecord(observation, action.reason, now));
       return RECORDED;
     case 'recordOutcome':
-      await bundles.update(paths, { outcome: action.outcome });
+      if (!(await recordForPurge(ports, paths, { outcome: action.outcome })))
+        session.outcome = action.outcome;
       ports.log.info({ reason: action.outcome.reason, message: action.outcome.message }, 'runner is over');
       tellOutcome(ports, runnerOf(observation), action.outcome);
       return RECORDED;
@@ -140,7 +141,25 @@ async function confirm(ports: RunnerPorts, runner: Stored<Runner>): Promise<void
 /** A purge that a crash interrupts is known for one afterwards. */
 async function markTearingDown(ports: RunnerPorts, observation: Observation, now: number): Promise<void> {
   if (observation.metadata === undefined || observation.metadata.tearingDownAt !== undefined) return;
-  await ports.bundles.update(observation.session.paths, { tearingDownAt: now });
+  await recordForPurge(ports, observation.session.paths, { tearingDownAt: now });
+}
+
+/** What cannot be recorded, as on a full disk, is known to this process: the purge is what makes room. */
+async function recordForPurge(
+  ports: RunnerPorts,
+  paths: BundlePaths,
+  patch: MetadataPatch,
+): Promise<boolean> {
+  try {
+    await ports.bundles.update(paths, patch);
+    return true;
+  } catch (error) {
+    ports.log.warn(
+      { err: error, bundle: paths.dir },
+      'cannot record that a VM is torn down; it is nonetheless',
+    );
+    return false;
+  }
 }
 
 async function dropTombstone(ports: RunnerPorts, paths: BundlePaths): Promise<Done> {

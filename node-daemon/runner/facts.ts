@@ -113,8 +113,10 @@ export interface SessionFacts {
   /** True where this very process passed the gate: only then may a script that left no trace be started. */
   readonly gatePassedHere: boolean;
   readonly guest?: { readonly state: GuestRunnerState; readonly ip: string } | undefined;
-  /** A purge that fails is tried again by itself, with back-off, and stays `running`. */
-  readonly purge: { readonly state: 'idle' } | { readonly state: 'running'; readonly forMs: number };
+  /** A purge that fails is tried again by itself, with back-off, and stays `running`; `failing` says why. */
+  readonly purge:
+    | { readonly state: 'idle' }
+    | { readonly state: 'running'; readonly forMs: number; readonly failing?: string | undefined };
 }
 
 /** Everything that a decision rests on. */

@@ -76,7 +76,7 @@ export async function observe(
     host: { name: ports.host.name, uid: ports.host.uid(), state: ports.host.state() },
     runner,
     attempt,
-    bundle: current?.facts,
+    bundle: current && { ...current.facts, outcome: current.facts.outcome ?? session.outcome },
     ages: agesOf(session, current),
     strays: seen.filter((one) => one !== current).map((one) => asStray(one, sessions)),
     heldAttempts: held,

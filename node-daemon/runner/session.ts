@@ -6,7 +6,7 @@ import { watchGuest } from '../guest-watch.ts';
 import type { BundlePaths } from '../vm/driver.ts';
 import type { RuntimeMetadata } from '../vm/metadata.ts';
 import { Elapsed } from './elapsed.ts';
-import type { SessionFacts } from './facts.ts';
+import type { Outcome, SessionFacts } from './facts.ts';
 import { GuestConnection } from './guest-connection.ts';
 import { launch } from './launch.ts';
 import type { RunnerPorts } from './ports.ts';
@@ -40,6 +40,8 @@ export class VmSession {
   #begunAt = 0;
   #areReportsExpected = false;
   #isPurged = false;
+  /** How the Runner ended, where the disk had no room to record it: the purge makes up for that. */
+  outcome: Outcome | undefined;
 
   constructor(ports: RunnerPorts, paths: BundlePaths, changed: () => void) {
     this.#ports = ports;
@@ -134,11 +136,28 @@ export class VmSession {
     try {
       await runtime.purge(this.paths);
       await bundles.purgeFiles(this.paths, clock.now());
+      await this.#recordOutcome();
       return true;
     } catch (error) {
       log.warn({ err: error, bundle: this.paths.dir }, 'purge failed; it will be tried again');
+      this.#purgeFails(error instanceof Error ? error.message : String(error));
       return false;
     }
+  }
+
+  /** By now there is room; where there is none still, the Runner ends nonetheless, with less to tell. */
+  async #recordOutcome(): Promise<void> {
+    if (this.outcome === undefined) return;
+    const { bundles, log } = this.#ports;
+    await bundles.update(this.paths, { outcome: this.outcome }).catch((error: unknown) => {
+      log.warn({ err: error, bundle: this.paths.dir }, 'how the Runner ended cannot be recorded');
+    });
+  }
+
+  /** The first reason is told until the purge is done: others may differ in numbers only. */
+  #purgeFails(failing: string): void {
+    const { purge } = this.#facts;
+    if (purge.state === 'running' && purge.failing === undefined) this.#set({ purge: { ...purge, failing } });
   }
 
   async #letGo(): Promise<void> {

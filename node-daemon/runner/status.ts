@@ -129,8 +129,8 @@ function conditionsOf(
   }
   const { bundle } = facts;
   if (phase === 'TearingDown') {
-    const why = bundle?.outcome;
-    set('Ready', 'False', why?.reason ?? 'Deleted', why?.message ?? 'the Runner is being deleted');
+    const { reason, message } = tearingDown(facts);
+    set('Ready', 'False', reason, message);
     return conditions;
   }
   if (bundle?.sshReadyAt === undefined) {
@@ -162,6 +162,14 @@ function conditionsOf(
   if ((facts.vmUnknownForMs ?? 0) >= BRIEF_PHASE_MS)
     set('Ready', 'Unknown', 'VmUnknown', "the VM's process is there but does not answer");
   return conditions;
+}
+
+function tearingDown({ bundle, session }: RunnerFacts): { reason: string; message: string } {
+  const { purge } = session;
+  if (purge.state === 'running' && purge.failing !== undefined) {
+    return { reason: 'PurgeFailing', message: `the VM cannot be destroyed yet: ${purge.failing}` };
+  }
+  return bundle?.outcome ?? { reason: 'Deleted', message: 'the Runner is being deleted' };
 }
 
 const hasSucceeded = (conditions: readonly Condition[], type: string): boolean =>

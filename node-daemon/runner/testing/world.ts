@@ -433,7 +433,7 @@ class WatchedMachine extends FakeMachine {
 const METADATA = 'RuntimeMetadata.json';
 
 const show = (value: unknown): string =>
-  JSON.stringify(value, (_, member) => (member instanceof Error ? String(member.stack) : member));
+  JSON.stringify(value, (_, member) => (member instanceof Error ? member.message : member));
 
 function templateBundle(dir: string): TemplateBundle {
   return {
