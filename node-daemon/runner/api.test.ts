@@ -149,6 +149,16 @@ describe('an API server that is away', () => {
     await world.untilClean();
   });
 
+  test('for long holds nothing up for long once it is back', async () => {
+    await beforeTheGate();
+    world.client.setOutage(unreachable());
+    letIn();
+    await world.pass(60 * 60_000);
+    world.client.setOutage(undefined);
+    await world.pass(16_000);
+    expect(world.condition('r', 'Ready')?.status).toBe('True');
+  });
+
   test('while a daemon starts over bundles of Runners that it does not show destroys none', async () => {
     await world.start();
     const { metadata } = world.bound('r');

@@ -16,6 +16,9 @@ export const BY_UID = 'uid';
 /** Runners reconciled at once. Reconciles are short: all that takes long is a session's work. */
 const CONCURRENCY = 8;
 
+/** No event tells that an API server or a disk is well again. */
+const BACKOFF = { baseMs: 200, maxMs: 15_000 };
+
 /** Key of the work that looks for this host's finalizers on all Runners: line 11 of the binding protocol. */
 const ALL_RUNNERS = '*';
 
@@ -49,6 +52,7 @@ export class RunnerController {
     this.#queue = new WorkQueue({
       clock: ports.clock,
       concurrency: CONCURRENCY,
+      backoff: BACKOFF,
       handle: (key) => (key === ALL_RUNNERS ? this.#searchAll() : this.#reconcile(key)),
       onError: (key, error, failures, retryInMs) => {
         onFailure?.();

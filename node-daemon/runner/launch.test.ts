@@ -81,6 +81,17 @@ describe('a launch', () => {
     await world.expectNoLeak();
   });
 
+  test('that fails with a long story tells the beginning of it', async () => {
+    world.machine.fail('prepare', new VmError('CloneFailed', `qemu-img: ${'failed '.repeat(1_000)}`));
+    await world.start();
+    world.bound('r');
+    await world.untilPhase('r', 'Error');
+    for (const { message } of world.status('r')?.conditions ?? []) {
+      expect(message.length).toBeLessThanOrEqual(1024);
+    }
+    expect(world.condition('r', 'Stalled')?.message).toMatch(/^qemu-img: failed .*…$/);
+  });
+
   test.each([
     'api.template',
     'bundles.create',

@@ -115,7 +115,7 @@ function conditionsOf(
   const set = (type: string, status: Condition['status'], reason: string, message: string): void => {
     conditions = setCondition(
       conditions,
-      { type, status, reason, message, observedGeneration: generation },
+      { type, status, reason, message: clipped(message), observedGeneration: generation },
       now,
     );
   };
@@ -170,6 +170,14 @@ function tearingDown({ bundle, session }: RunnerFacts): { reason: string; messag
     return { reason: 'PurgeFailing', message: `the VM cannot be destroyed yet: ${purge.failing}` };
   }
   return bundle?.outcome ?? { reason: 'Deleted', message: 'the Runner is being deleted' };
+}
+
+/** Most characters of a condition's message, as the CRD has it: a longer one would be refused for ever. */
+const MESSAGE_LIMIT = 1024;
+
+function clipped(message: string): string {
+  const characters = [...message];
+  return characters.length <= MESSAGE_LIMIT ? message : `${characters.slice(0, MESSAGE_LIMIT - 1).join('')}…`;
 }
 
 const hasSucceeded = (conditions: readonly Condition[], type: string): boolean =>
