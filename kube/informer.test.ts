@@ -160,6 +160,18 @@ describe('an informer', () => {
     expect([story, informer.problem]).toEqual([['+b'], undefined]);
   });
 
+  test('is back within a second of a server where nobody listened, however long that took', async () => {
+    const { clock, api, server, informer, problems, story } = await synced();
+    api.outage = new ApiUnreachable('https://api.test', 'Refused', 'connection refused');
+    api.cut();
+    await clock.advance(120_000);
+    expect(problems.slice(1, 5).map((problem) => problem.retryInMs)).toEqual([200, 400, 800, 800]);
+    api.outage = undefined;
+    server.create('b', 2);
+    await clock.advance(800);
+    expect([story, informer.problem]).toEqual([['+b'], undefined]);
+  });
+
   test('says why it does not follow, and tries ever more slowly, but at least every fifteen seconds', async () => {
     const { clock, api, informer, problems } = await synced();
     api.outage = new ApiError(403, 'Forbidden', 'things is forbidden');

@@ -30,6 +30,11 @@ export interface ReflectorOptions<T extends KubeObject> {
 }
 
 const BACKOFF = { baseMs: 200, maxMs: 15_000 };
+/**
+ * Where nobody listens, as while an API server restarts: a try costs the server nothing, and a pause longer than
+ * this would be blindness after it is back.
+ */
+const REFUSED_BACKOFF = { baseMs: 200, maxMs: 800 };
 const MIN_WATCH_SECONDS = 300;
 /** A position that the server keeps failing at is given up after so many tries, and listed anew. */
 const GIVE_UP_POSITION_AFTER = 3;
@@ -44,6 +49,8 @@ export class Reflector<T extends KubeObject> {
   #position: string | undefined;
   #streaming: boolean;
   #failures = 0;
+  /** Of the failures, those where nobody listened: they say nothing of how a server that answers fares. */
+  #refusals = 0;
 
   constructor(options: ReflectorOptions<T>, sink: ReflectorSink<T>) {
     this.#options = options;
@@ -58,12 +65,19 @@ export class Reflector<T extends KubeObject> {
       if (signal.aborted) return;
       if (error === undefined) continue;
       this.#failures += 1;
-      const retryInMs = this.#reconsider(error)
-        ? 0
-        : backoffMs(this.#failures, BACKOFF, this.#options.random);
+      const retryInMs = this.#reconsider(error) ? 0 : this.#pauseAfter(error);
       this.#sink.problem(error, this.#failures, retryInMs);
       await sleep(this.#options.clock, retryInMs, signal);
     }
+  }
+
+  #pauseAfter(error: Error): number {
+    const { random } = this.#options;
+    if (!(error instanceof ApiUnreachable && error.reason === 'Refused')) {
+      return backoffMs(this.#failures - this.#refusals, BACKOFF, random);
+    }
+    this.#refusals += 1;
+    return backoffMs(this.#refusals, REFUSED_BACKOFF, random);
   }
 
   /** One watch, with the list that it needs; what ended it, unless it ended as it should. */
@@ -136,6 +150,7 @@ export class Reflector<T extends KubeObject> {
   #replace(items: readonly Stored<T>[], resourceVersion: string): void {
     this.#position = resourceVersion;
     this.#failures = 0;
+    this.#refusals = 0;
     this.#sink.replace(items, resourceVersion);
   }
 
@@ -143,6 +158,7 @@ export class Reflector<T extends KubeObject> {
     this.#position =
       event.type === 'BOOKMARK' ? event.resourceVersion : event.object.metadata.resourceVersion;
     this.#failures = 0;
+    this.#refusals = 0;
     this.#sink.apply(event);
   }
 
