@@ -8,13 +8,6 @@ import { type Summary, summarize } from './harness/statistics.ts';
 import { startWorld } from './harness/world.ts';
 import { startStage } from './start/stage.ts';
 
-/**
- * The guest agent's HTTP, through the port that the host forwards: `npm run bench:guest-http -- [--seconds N]`.
- * Each path with 1 and with 8 connections that stay open, and with a connection per request, as the node daemon
- * asks.
- */
-await runBenchmark('guest-http', measure);
-
 interface HttpFigures {
   readonly path: string;
   readonly connections: number;
@@ -80,3 +73,10 @@ async function measurePath(
     await pool.destroy();
   }
 }
+
+/**
+ * The guest agent's HTTP, through the port that the host forwards: `npm run bench:guest-http -- [--seconds N]`.
+ * Each path with 1 and with 8 connections that stay open, and with a connection per request, as the node daemon
+ * asks.
+ */
+await runBenchmark('guest-http', measure);

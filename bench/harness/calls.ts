@@ -23,13 +23,18 @@ export class CallLog {
 
   /** The first that matches, of those sent not before `since`. Throws where there is none. */
   first(match: Partial<Call>, since: number): Call {
-    const found = this.#calls.find(
-      (call) =>
-        call.sentAt >= since &&
-        Object.entries(match).every(([key, value]) => Reflect.get(call, key) === value),
+    return known(
+      this.#calls.find((call) => call.sentAt >= since && matches(call, match)),
+      match,
     );
-    if (found === undefined) throw new Error(`no request was seen like ${JSON.stringify(match)}`);
-    return found;
+  }
+
+  /** The last that matches, of those answered by `until`. Throws where there is none. */
+  last(match: Partial<Call>, until: number): Call {
+    return known(
+      this.#calls.findLast((call) => call.answeredAt <= until && matches(call, match)),
+      match,
+    );
   }
 
   #resources<T extends KubeObject>(who: string, client: KubeClient, type: ResourceType<T>): Resources<T> {
@@ -50,4 +55,12 @@ export class CallLog {
       delete: (ref, options) => write('delete', ref.name, () => inner.delete(ref, options)),
     };
   }
+}
+
+const matches = (call: Call, match: Partial<Call>): boolean =>
+  Object.entries(match).every(([key, value]) => Reflect.get(call, key) === value);
+
+function known(call: Call | undefined, match: Partial<Call>): Call {
+  if (call === undefined) throw new Error(`no request was seen like ${JSON.stringify(match)}`);
+  return call;
 }

@@ -53,18 +53,22 @@ export function startParts(
   const overlay = moments.get(`${uid} overlay begun`);
   const binding = calls.first({ who: 'controller', verb: 'patch', name }, postedAt);
   const template = calls.first({ who: 'node-daemon', verb: 'get', kind: 'Template' }, postedAt);
-  const quorum = calls.first({ who: 'node-daemon', verb: 'get', kind: 'Runner', name }, postedAt);
+  const read = { who: 'node-daemon', verb: 'get', kind: 'Runner', name } as const;
+  const before = calls.first(read, postedAt);
+  const again = calls.last(read, spawned);
   const ready = calls.first({ who: 'node-daemon', verb: 'patchStatus', name }, listening);
   return {
     'bind: POST sent → PATCH of the binding sent': binding.sentAt - postedAt,
     'bind: PATCH of the binding': binding.answeredAt - binding.sentAt,
     'bind: its answer → watch event': bound - binding.answeredAt,
-    'spawn: watch event → Template asked for': template.sentAt - bound,
+    'spawn: watch event → quorum read before anything is made': before.sentAt - bound,
+    'spawn: that quorum read': before.answeredAt - before.sentAt,
+    'spawn: its answer → Template asked for': template.sentAt - before.answeredAt,
     'spawn: GET of the Template': template.answeredAt - template.sentAt,
-    'spawn: bundle, clone, keys, seed disk': quorum.sentAt - template.answeredAt,
+    'spawn: bundle, clone, keys, seed disk': again.sentAt - template.answeredAt,
     'spawn: of that qemu-img': overlay === undefined ? 0 : moments.at(`${uid} overlay made`) - overlay,
-    'spawn: quorum read': quorum.answeredAt - quorum.sentAt,
-    'spawn: its answer → process': spawned - quorum.answeredAt,
+    'spawn: quorum read before the process': again.answeredAt - again.sentAt,
+    'spawn: its answer → process': spawned - again.answeredAt,
     'sshReady: sshd listening → status sent': ready.sentAt - listening,
     'sshReady: PATCH of the status': ready.answeredAt - ready.sentAt,
     'sshReady: its answer → watch event': sshReady - ready.answeredAt,

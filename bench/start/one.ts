@@ -62,6 +62,7 @@ async function runCycle(stage: Stage, name: string): Promise<Cycle> {
   const deletion = { sentAt: deletedAt, answeredAt: performance.now() };
   const nextBoundAt = await moments.seen(`${next.uid} bound`);
   await moments.seen(`${uid} gone`);
+  await moments.seen(`${uid} ended`);
   await world.delete(next.name);
   await moments.seen(`${next.uid} gone`);
   return {

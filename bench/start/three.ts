@@ -64,6 +64,8 @@ async function runTurn(
   const deletedAt = performance.now();
   await Promise.all(runners.map(({ name }) => world.delete(name)));
   const boundAt = await Promise.all(next.map(({ uid }) => moments.seen(`${uid} bound`)));
+  // The daemon may see that a process is gone before this one is told so.
+  for (const { uid } of runners) await moments.seen(`${uid} ended`);
   const ends = runners
     .map(({ uid }) => ({ killed: moments.at(`${uid} killed`), ended: moments.at(`${uid} ended`) }))
     .sort((a, b) => a.ended - b.ended);
