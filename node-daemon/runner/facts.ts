@@ -112,6 +112,8 @@ export interface SessionFacts {
   readonly scriptWatched: boolean;
   /** True where this very process passed the gate: only then may a script that left no trace be started. */
   readonly gatePassedHere: boolean;
+  /** Milliseconds since then. */
+  readonly gatePassedForMs?: number | undefined;
   readonly guest?: { readonly state: GuestRunnerState; readonly ip: string } | undefined;
   /** A purge that fails is tried again by itself, with back-off, and stays `running`; `failing` says why. */
   readonly purge:

@@ -158,7 +158,9 @@ function judgeSetupTime(
     return { dueInMs: otherDueInMs };
   }
   const limit = timeoutsOf(runner.spec).setupMs;
-  const dueInMs = limit - (facts.ages.scriptStarted ?? facts.ages.sshReady ?? 0);
+  const forMs = setupForMs(facts, runner, bundle);
+  if (forMs === undefined) return { dueInMs: otherDueInMs };
+  const dueInMs = limit - forMs;
   if (dueInMs <= 0) {
     const waiting = facts.session.script.state === 'starting' ? facts.session.script.waitingFor : undefined;
     const why = waiting === undefined ? '' : `: ${waiting}`;
@@ -169,6 +171,13 @@ function judgeSetupTime(
     );
   }
   return { dueInMs: Math.min(dueInMs, otherDueInMs ?? dueInMs) };
+}
+
+/** undefined before the gate: what is waited for then is the API server, and no fault of the script's. */
+function setupForMs({ ages, session }: RunnerFacts, runner: Runner, bundle: BundleFacts): number | undefined {
+  if (ages.scriptStarted !== undefined) return ages.scriptStarted;
+  const gatePassed = runner.status?.scriptAttempt === bundle.attempt;
+  return gatePassed ? (session.gatePassedForMs ?? ages.sshReady ?? 0) : undefined;
 }
 
 /** What status keeps of the script: output only where the Runner asks for it or the script is no secret. */

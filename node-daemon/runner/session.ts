@@ -38,6 +38,7 @@ export class VmSession {
   #facts: OwnFacts = { launch: { state: 'idle' }, purge: { state: 'idle' }, gatePassedHere: false };
   /** When launch or purge began, on the monotonic clock. */
   #begunAt = 0;
+  #gatePassedAt: number | undefined;
   #areReportsExpected = false;
   #isPurged = false;
   /** How the Runner ended, where the disk had no room to record it: the purge makes up for that. */
@@ -56,10 +57,12 @@ export class VmSession {
 
   get facts(): SessionFacts {
     const { launch, purge } = this.#facts;
-    const forMs = this.#ports.clock.monotonic() - this.#begunAt;
+    const now = this.#ports.clock.monotonic();
+    const forMs = now - this.#begunAt;
     return {
       ...this.#facts,
       ...this.guest.facts,
+      gatePassedForMs: this.#gatePassedAt === undefined ? undefined : now - this.#gatePassedAt,
       launch: launch.state === 'running' ? { ...launch, forMs } : launch,
       purge: purge.state === 'running' ? { ...purge, forMs } : purge,
     };
@@ -84,6 +87,7 @@ export class VmSession {
   setGatePassedHere(gatePassedHere: boolean): void {
     // Tells nobody: the pass that it is part of goes on.
     this.#facts = { ...this.#facts, gatePassedHere };
+    this.#gatePassedAt = gatePassedHere ? this.#ports.clock.monotonic() : undefined;
   }
 
   /** Makes the guest's reports welcome after a restart. Without its token the guest is not heard; it runs on. */
