@@ -90,8 +90,11 @@ export class RunnerController {
     for (const uid of this.#elsewhere.keys()) this.#queue.add(uid);
   }
 
-  /** Nothing of any Runner is left on this host. */
+  /** Nothing of any Runner is left on this host, and none that is bound to its object is still held by it. */
   async isEmpty(): Promise<boolean> {
+    const uid = this.#ports.host.uid();
+    const isOurs = (runner: Runner) => runner.spec.binding?.hostUID === uid && this.#isHeld(runner);
+    if (this.#informer.store.list().some(isOurs)) return false;
     return (await this.#ports.bundles.list()).bundles.length === 0;
   }
 

@@ -45,8 +45,17 @@ export interface Decision {
 /** A Runner whose object could not be read is looked at again after this. */
 const UNKNOWN_RETRY_MS = 5_000;
 
+/** How often it is looked whether the Lease is back: that a clock was set right again, nobody tells. */
+const WITHOUT_LEASE_MS = 5_000;
+
 /** Pure: what is to be done now, from what is true now. */
 export function decide(facts: RunnerFacts): Decision {
+  const decision = decideWithLease(facts);
+  if (facts.leaseFresh) return decision;
+  return { ...decision, requeueAfterMs: earliest(decision.requeueAfterMs, WITHOUT_LEASE_MS) };
+}
+
+function decideWithLease(facts: RunnerFacts): Decision {
   switch (facts.runner.is) {
     case 'unknown':
       return { actions: [], requeueAfterMs: UNKNOWN_RETRY_MS };
