@@ -41,6 +41,8 @@ export class RunnerController {
   readonly #queue: WorkQueue;
   /** Runners that the informer does not show and that may carry a finalizer of this host. */
   readonly #elsewhere = new Map<string, ObjectRef>();
+  /** UIDs of bundles that were there at the start and are not known to be wanted or gone. */
+  readonly #leftovers = new Set<string>();
   /** UID of the host object for which all Runners were searched. */
   #searchedAs: string | undefined;
 
@@ -56,6 +58,8 @@ export class RunnerController {
       handle: (key) => (key === ALL_RUNNERS ? this.#searchAll() : this.#reconcile(key)),
       onError: (key, error, failures, retryInMs) => {
         onFailure?.();
+        // What cannot be told of one must not hold up all others.
+        this.#cleared(key);
         // Somebody else wrote first: the informer brings what they wrote.
         if (isConflict(error) || error instanceof StaleRunnerError) return;
         ports.log.warn({ err: error, key, failures, retryInMs }, 'reconcile failed; it will be tried again');
@@ -77,7 +81,10 @@ export class RunnerController {
     await this.#informer.synced;
     this.wakeAll();
     const { bundles, unknown } = await this.#ports.bundles.list();
-    for (const { uid } of bundles) this.#queue.add(uid);
+    for (const { uid } of bundles) {
+      this.#leftovers.add(uid);
+      this.#queue.add(uid);
+    }
     for (const name of unknown) this.#ports.log.warn({ name }, 'not a bundle: left alone');
     this.#queue.start();
   }
@@ -115,11 +122,11 @@ export class RunnerController {
 
   async #reconcile(uid: string): Promise<QueueResult> {
     const cached = this.#informer.store.by(BY_UID, uid)[0];
-    const observation = await observe(this.#ports, this.#sessions, uid, {
-      cached,
-      ref: this.#elsewhere.get(uid),
-    });
+    const whereabouts = { cached, ref: this.#elsewhere.get(uid) };
+    const isCleared = this.#leftovers.size === 0;
+    const observation = await observe(this.#ports, this.#sessions, uid, whereabouts, isCleared);
     if (observation === undefined || isHeldByNobody(observation)) this.#elsewhere.delete(uid);
+    if (observation === undefined || isSettled(observation)) this.#cleared(uid);
     if (observation === undefined) return undefined;
     const decision = decide(observation.facts);
     const acted = await act(this.#ports, this.#sessions, observation, decision);
@@ -130,6 +137,11 @@ export class RunnerController {
     this.#onChange();
     const { requeueAfterMs } = decision;
     return requeueAfterMs === undefined ? undefined : { requeueAfterMs };
+  }
+
+  /** A leftover is wanted, gone, or not to be got rid of now: it holds up nothing any more. */
+  #cleared(uid: string): void {
+    if (this.#leftovers.delete(uid) && this.#leftovers.size === 0) this.wakeAll();
   }
 
   /** Runners that are bound elsewhere, and on which this host has a hold although it may know nothing of it. */
@@ -165,6 +177,13 @@ export class RunnerController {
     const isUnwanted = facts.runner.is === 'absent' || facts.runner.is === 'elsewhere';
     if (session.isIdle || (isUnwanted && facts.vm === 'absent')) this.#sessions.drop(session.paths);
   }
+}
+
+/** Whether it is known what becomes of all that is here of a UID, and nothing of it is about to go. */
+function isSettled({ facts }: Observation): boolean {
+  const { purge } = facts.session;
+  if (purge.state === 'running') return purge.failing !== undefined;
+  return facts.runner.is === 'bound' && facts.strays.every(({ failing }) => failing);
 }
 
 /** Not so while nobody knows. */

@@ -7,7 +7,7 @@ import { type Action, decide } from './decide.ts';
 import type { Ages, BundleFacts, RunnerFacts, SessionFacts, StrayFacts } from './facts.ts';
 
 const NOW = Date.parse('2026-01-01T00:10:00Z');
-const HOST = { name: 'mac-1', uid: 'host-uid', state: 'live' } as const;
+const HOST = { name: 'mac-1', uid: 'host-uid', state: 'live', isCleared: true } as const;
 
 function runner(
   overrides: {
@@ -70,6 +70,7 @@ function bundle(overrides: Partial<BundleFacts> = {}): BundleFacts {
 const stray = (overrides: Partial<StrayFacts> = {}): StrayFacts => ({
   ...bundle(overrides),
   purging: false,
+  failing: false,
   ...overrides,
 });
 
@@ -145,6 +146,7 @@ describe('a start', () => {
   test.each([
     ['the Lease is stale', { leaseFresh: false }],
     ['the VM may be there', { vm: 'unknown' }],
+    ['something that a former daemon left is not gone', { host: { ...HOST, isCleared: false } }],
   ] as const)('waits where %s', (_, more) => {
     expect(does(facts(more))).toEqual([]);
   });

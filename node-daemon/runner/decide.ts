@@ -186,7 +186,8 @@ function progress(facts: RunnerFacts, runner: Stored<Runner>): Action[] {
 
 function launch(facts: RunnerFacts): Action[] {
   if (!facts.leaseFresh || facts.vm === 'unknown') return [];
-  return facts.vm === 'absent' ? [{ do: 'launch' }] : destroy(facts);
+  if (facts.vm !== 'absent') return destroy(facts);
+  return facts.host.isCleared ? [{ do: 'launch' }] : [];
 }
 
 function resumeLaunch(facts: RunnerFacts): Action[] {

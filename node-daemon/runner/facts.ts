@@ -60,6 +60,8 @@ export interface BundleFacts {
 /** A bundle that is not the one of the bound attempt. */
 export interface StrayFacts extends BundleFacts {
   readonly purging: boolean;
+  /** Its purge has failed and is being tried again. */
+  readonly failing: boolean;
 }
 
 /** Milliseconds since moments in the bundle's life. No setting of the wall clock changes them. */
@@ -131,6 +133,8 @@ export interface RunnerFacts {
     readonly name: string;
     readonly uid: string;
     readonly state: 'live' | 'deleting' | 'vanished';
+    /** Line 4: what was on disk at the start, and is not wanted, is gone. */
+    readonly isCleared: boolean;
   };
   readonly runner: ObservedRunner;
   /** The attempt that `vm` and `session` tell of: the bound one, else one of which something is left. */

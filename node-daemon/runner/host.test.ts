@@ -49,3 +49,47 @@ describe.each(['deleting', 'vanished'] as const)('a host object that is %s', (st
     expect(await isEmpty()).toBe(true);
   });
 });
+
+describe('VMs that a former daemon left, of Runners that are gone', () => {
+  async function leaveOne(): Promise<string> {
+    await world.start();
+    const { metadata } = world.bound('gone');
+    await world.untilReady('gone');
+    await world.kill();
+    world.runners.patch('gone', { metadata: { finalizers: [] } });
+    world.runners.delete('gone');
+    return world.paths(metadata.uid).dir;
+  }
+
+  test('are destroyed before the first new one is started', async () => {
+    const left = await leaveOne();
+    const goOn = world.holdBack('runtime.purge');
+    world.bound('new');
+    await world.start();
+    await world.pass(10_000);
+    expect(world.machine.running()).toEqual([left]);
+    goOn();
+    await world.untilReady('new');
+    expect(world.machine.running()).not.toContain(left);
+  });
+
+  test('hold new ones up no longer where they cannot be destroyed', async () => {
+    await leaveOne();
+    world.machine.fail('purge', new Error('process 77 is still there after SIGKILL'), 10);
+    world.bound('new');
+    await world.start();
+    await world.untilReady('new');
+  });
+
+  test('hold nothing up where the disk does not tell of them', async () => {
+    await leaveOne();
+    world.gates.set('bundles.view', async () => {
+      throw new Error('EIO: i/o error');
+    });
+    await world.start();
+    await world.settle();
+    world.gates.delete('bundles.view');
+    world.bound('new');
+    await world.untilReady('new');
+  });
+});

@@ -49,6 +49,7 @@ export async function observe(
   sessions: Sessions,
   uid: string,
   whereabouts: Whereabouts,
+  isCleared: boolean,
 ): Promise<Observation | undefined> {
   const seen = await look(ports.bundles, sessions, uid);
   const left = sessions.ofUid(uid)[0];
@@ -73,7 +74,7 @@ export async function observe(
   const facts: RunnerFacts = {
     now: ports.clock.now(),
     leaseFresh: ports.host.leaseFresh(),
-    host: { name: ports.host.name, uid: ports.host.uid(), state: ports.host.state() },
+    host: { name: ports.host.name, uid: ports.host.uid(), state: ports.host.state(), isCleared },
     runner,
     attempt,
     bundle: current && { ...current.facts, outcome: current.facts.outcome ?? session.outcome },
@@ -186,7 +187,9 @@ function agesOf({ elapsed }: VmSession, seen: SeenBundle | undefined): Ages {
 }
 
 function asStray({ paths, facts }: SeenBundle, sessions: Sessions): StrayFacts {
-  return { ...facts, purging: sessions.at(paths)?.facts.purge.state === 'running' };
+  const purge = sessions.at(paths)?.facts.purge;
+  const purging = purge?.state === 'running';
+  return { ...facts, purging, failing: purging && purge.failing !== undefined };
 }
 
 function asSeen(paths: BundlePaths, view: BundleView): SeenBundle {
