@@ -44,7 +44,10 @@ export interface NodeDaemonOptions {
   readonly version: string;
   readonly log: Logger;
   readonly clock?: Clock | undefined;
-  /** Ends the start, which may wait for a dead machine's Lease to run out. Of no effect afterwards. */
+  /**
+   * Ends the start, which may wait for a dead machine's Lease to run out, or for an API server that went away
+   * meanwhile. Of no effect afterwards.
+   */
   readonly signal?: AbortSignal | undefined;
   /** For tests: other VMs than the driver's, on the root that is given, and guests that are not reached by SSH. */
   readonly backend?: ((root: string) => VmBackend) | undefined;
@@ -77,9 +80,7 @@ export async function startNodeDaemon(options: NodeDaemonOptions): Promise<NodeD
   const undo: (() => Promise<unknown>)[] = [];
   let stopping: Promise<void> | undefined;
   const stop = (): Promise<void> => {
-    stopping ??= (async () => {
-      for (const step of undo.reverse()) await step();
-    })();
+    stopping ??= undoAll(undo);
     return stopping;
   };
   try {
@@ -88,6 +89,13 @@ export async function startNodeDaemon(options: NodeDaemonOptions): Promise<NodeD
     await stop();
     throw error;
   }
+}
+
+/** The last first. A step that fails keeps none of the others from being taken; the first failure is told. */
+async function undoAll(steps: readonly (() => Promise<unknown>)[]): Promise<void> {
+  const failures: unknown[] = [];
+  for (const step of steps.toReversed()) await step().catch((error: unknown) => failures.push(error));
+  if (failures.length > 0) throw failures[0];
 }
 
 async function start(options: NodeDaemonOptions, onStop: OnStop): Promise<Omit<NodeDaemon, 'stop'>> {
@@ -107,7 +115,7 @@ async function start(options: NodeDaemonOptions, onStop: OnStop): Promise<Omit<N
     name: options.hostName,
     driver: backend.driver,
     daemonVersion: options.version,
-    heldUids: await heldUids(backend.bundles),
+    heldUids: await heldUids(backend.bundles, log),
     initial: { spec: initialSpec(options), labels: options.labels ?? {} },
   });
   onStop(() => session.stop());
@@ -155,12 +163,15 @@ function qemuBackend(root: string): VmBackend {
 }
 
 /** Host objects that bundles on this machine were made for. A bundle that cannot be read speaks for none. */
-async function heldUids(bundles: BundleStore): Promise<Set<string>> {
-  const views = await Promise.all((await bundles.list()).bundles.map((paths) => bundles.view(paths)));
-  const metadata = views.flatMap((view) =>
-    view?.metadata.state === 'present' ? [view.metadata.metadata] : [],
-  );
-  return new Set(metadata.map(({ identity }) => identity.hostUid));
+async function heldUids(bundles: BundleStore, log: Logger): Promise<Set<string>> {
+  const uids = new Set<string>();
+  for (const paths of (await bundles.list()).bundles) {
+    const view = await bundles.view(paths).catch((error: unknown) => {
+      log.warn({ err: error, bundle: paths.dir }, 'the bundle cannot be read');
+    });
+    if (view?.metadata.state === 'present') uids.add(view.metadata.metadata.identity.hostUid);
+  }
+  return uids;
 }
 
 const initialSpec = ({ maxRunners, cpuOvercommit }: NodeDaemonOptions): HostSpec => ({
@@ -214,15 +225,49 @@ async function runRunners(
     onFailure: () => metrics.reconcileFailed(),
   });
   onStop(() => controller.stop());
-  informer.start();
-  await controller.start();
-  const unsubscribe = session.onChange(() => {
-    controller.wakeAll();
-    onChange();
-  });
+  const unsubscribe = session.onChange(
+    whenNew(
+      () => outlookOf(session),
+      () => controller.wakeAll(),
+      onChange,
+    ),
+  );
   onStop(async () => unsubscribe());
+  informer.start();
+  await unlessAborted(controller.start(), options.signal);
   onChange();
   return { informer, controller };
+}
+
+/** What of the host its Runners depend on. */
+const outlookOf = (session: HostSession): string => {
+  const templates = [...session.templates()].map(([name, { metadata }]) => `${name}@${metadata.digest}`);
+  return [session.state(), session.uid(), session.leaseFresh(), ...templates].join(' ');
+};
+
+/** Calls `changed` where what is watched differs from the last time, and `always` every time. */
+function whenNew(watched: () => string, changed: () => void, always: () => void): () => void {
+  let last = watched();
+  return () => {
+    const now = watched();
+    if (now !== last) changed();
+    last = now;
+    always();
+  };
+}
+
+/** Waiting for the first list of Runners has no end of its own while the API server is away. */
+async function unlessAborted(work: Promise<void>, signal: AbortSignal | undefined): Promise<void> {
+  const aborted = Promise.withResolvers<never>();
+  const abort = (): void => aborted.reject(signal?.reason);
+  work.catch(() => undefined);
+  if (signal?.aborted) abort();
+  signal?.addEventListener('abort', abort, { once: true });
+  try {
+    await Promise.race([work, aborted.promise]);
+  } finally {
+    signal?.removeEventListener('abort', abort);
+  }
 }
 
 /** A host object that is to go, or is gone, waits for the last bundle of its UID. */

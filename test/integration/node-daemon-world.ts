@@ -52,9 +52,10 @@ export class DaemonWorld {
   }
 
   /** Starts a daemon, or the next one. `client`: another than the administrator's own. */
-  async start(client = this.#client): Promise<NodeDaemon> {
+  async start(client = this.#client, signal?: AbortSignal): Promise<NodeDaemon> {
     this.#daemon = await startNodeDaemon({
       client,
+      signal,
       hostRoot: this.root,
       hostName: this.hostName,
       driver: 'qemu',

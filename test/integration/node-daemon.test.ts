@@ -1,4 +1,5 @@
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { basename } from 'node:path';
 import { afterAll, afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { finalizerName } from '../../crds/meta.ts';
 import type { KubeClient } from '../../kube/client.ts';
@@ -188,5 +189,41 @@ describe('a host object that is deleted', () => {
     await until('another host object', async () => ![uid, ''].includes(await world.hostUid()));
     await world.createBound('next');
     await world.untilPhase('next', 'Running');
+  });
+});
+
+describe('a daemon that is started', () => {
+  /** The same client, whose watches of Runners are never answered. */
+  const withoutWatches = (): KubeClient => ({
+    ...client,
+    server: client.server,
+    collection: (type) =>
+      type.kind === 'Runner'
+        ? { type, listPage: () => new Promise(() => {}), watch: ({ signal }) => silence(signal) }
+        : client.collection(type),
+  });
+
+  async function* silence(signal: AbortSignal): AsyncGenerator<never, void> {
+    await new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }));
+  }
+
+  test('and stopped before it knows its Runners ends at once, and leaves its root to the next', async () => {
+    const stop = new AbortController();
+    const starting = world.start(withoutWatches(), stop.signal);
+    await until('the host', async () => (await world.hostUid()) !== '');
+    stop.abort(new Error('stopped by SIGTERM'));
+    await expect(starting).rejects.toThrow('stopped by SIGTERM');
+    await world.start();
+    await world.createBound('r');
+    await world.untilReady('r');
+  });
+
+  test('is not kept from it by a bundle that cannot be read', async () => {
+    const nobody = world.paths('00000000-0000-0000-0000-000000000000');
+    await mkdir(nobody.metadata, { recursive: true });
+    await world.start();
+    await world.createBound('r');
+    await world.untilReady('r');
+    expect(await world.onDisk()).toContain(basename(nobody.dir));
   });
 });
