@@ -160,7 +160,7 @@ export class RunnerLife {
     const given = {
       now: this.#now,
       leaseFresh: true,
-      host: { name, uid, state: 'live', isCleared: false },
+      host: { name, uid, state: 'live', isCleared: true },
       runner: { is: 'bound', runner: this.runner },
       attempt: 1,
       ages: {
