@@ -1,6 +1,8 @@
+import { execFile } from 'node:child_process';
 import { readFile, stat, statfs, writeFile } from 'node:fs/promises';
 import { createConnection } from 'node:net';
 import { join } from 'node:path';
+import { promisify } from 'node:util';
 import { afterEach, beforeAll, beforeEach, describe, expect, inject, onTestFinished, test } from 'vitest';
 import type { GuestStatus } from '../../guest/protocol.ts';
 import { vmDriverContract } from '../../node-daemon/vm/contract.ts';
@@ -22,6 +24,8 @@ import {
   type QemuMachine,
   startGuest,
 } from './vm-qemu-machine.ts';
+
+const execute = promisify(execFile);
 
 const TEMPLATE = join(inject('templatesDir'), 'debian');
 
@@ -148,7 +152,12 @@ describe('on a filesystem that clones files', () => {
     onTestFinished(() => volume.unmount());
     const machine = await machineFor(TEMPLATE, { accelerator }, { parent: volume.dir, copy: true });
     expect((await machine.backend.driver.probe()).reflink).toBe(true);
-    const free = async () => (await statfs(machine.root)).bavail * (await statfs(machine.root)).bsize;
+    // XFS allocates late and ahead: what is free is known once everything is on disk.
+    const free = async () => {
+      await execute('sync', ['-f', machine.root]);
+      const { bavail, bsize } = await statfs(machine.root);
+      return bavail * bsize;
+    };
     const before = await free();
     const guest = await createGuest(machine);
     expect(before - (await free())).toBeLessThan(64 * 2 ** 20);
