@@ -1,16 +1,14 @@
-import { type Condition, finalizerName } from '../../crds/meta.ts';
-import type { Runner, RunnerStatus } from '../../crds/runner.ts';
-import { getCondition, isTrue } from '../../kube/conditions.ts';
-import { isConflict } from '../../kube/errors.ts';
+import { finalizerName } from '../../crds/meta.ts';
+import type { Runner } from '../../crds/runner.ts';
 import type { Stored } from '../../kube/object.ts';
 import type { MetadataPatch } from '../vm/bundle.ts';
 import type { BundlePaths } from '../vm/driver.ts';
 import type { Action, Decision } from './decide.ts';
-import type { ReadyReason } from './facts.ts';
+import type { Outcome, ReadyReason } from './facts.ts';
 import type { Observation } from './observe.ts';
 import type { Guest, RunnerPorts } from './ports.ts';
-import type { VmSession } from './session.ts';
 import type { Sessions } from './sessions.ts';
+import { tellOutcome, writeStatus } from './tell.ts';
 import { timeoutsOf } from './timeouts.ts';
 
 /** What acting changed outside of the sessions, which tell of their own changes. */
@@ -42,7 +40,9 @@ export async function act(
     again ||= done.again;
     if (done.dropped !== undefined) dropped.push(done.dropped);
   }
-  if (decision.status !== undefined) stored = await writeStatus(ports, observation, decision.status);
+  if (decision.status !== undefined) {
+    stored = await writeStatus(ports, observation, runnerOf(observation), decision.status);
+  }
   return { stored, again, dropped };
 }
 
@@ -68,15 +68,11 @@ async function carryOut(
   const { bundles } = ports;
   const { session } = observation;
   const { paths } = session;
-  const now = ports.clock.now();
   switch (action.do) {
     case 'launch':
       await confirm(ports, runnerOf(observation));
       session.launch(runnerOf(observation));
       return WORKING;
-    case 'recordStart':
-      await bundles.update(paths, { startReturnedAt: now });
-      return RECORDED;
     case 'awaitSsh':
       awaitSsh(ports, observation);
       return WORKING;
@@ -92,20 +88,20 @@ async function carryOut(
     case 'watchScript':
       session.guest.watchScript();
       return WORKING;
+    case 'recordStart':
+      await bundles.update(paths, { startReturnedAt: ports.clock.now() });
+      return RECORDED;
     case 'recordScript':
       await bundles.update(paths, { scriptStartedAt: action.at });
       return RECORDED;
     case 'recordReady':
-      await bundles.update(paths, readyRecord(observation, action.reason, now));
+      await bundles.update(paths, readyRecord(ports, observation, action.reason));
       return RECORDED;
     case 'recordOutcome':
-      if (!(await recordForPurge(ports, paths, { outcome: action.outcome })))
-        session.outcome = action.outcome;
-      ports.log.info({ reason: action.outcome.reason, message: action.outcome.message }, 'runner is over');
-      tellOutcome(ports, runnerOf(observation), action.outcome);
+      await recordOutcome(ports, observation, action.outcome);
       return RECORDED;
     case 'purge':
-      await markTearingDown(ports, observation, now);
+      await markTearingDown(ports, observation);
       session.purge();
       return WORKING;
     case 'purgeStray':
@@ -138,10 +134,19 @@ async function confirm(ports: RunnerPorts, runner: Stored<Runner>): Promise<void
   if (current?.metadata.resourceVersion !== resourceVersion) throw new StaleRunnerError(runner);
 }
 
+async function recordOutcome(ports: RunnerPorts, observation: Observation, outcome: Outcome): Promise<void> {
+  const { session } = observation;
+  if (!(await recordForPurge(ports, session.paths, { outcome }))) session.outcome = outcome;
+  ports.log.info({ reason: outcome.reason, message: outcome.message }, 'runner is over');
+  tellOutcome(ports, runnerOf(observation), outcome);
+}
+
 /** A purge that a crash interrupts is known for one afterwards. */
-async function markTearingDown(ports: RunnerPorts, observation: Observation, now: number): Promise<void> {
+async function markTearingDown(ports: RunnerPorts, observation: Observation): Promise<void> {
   if (observation.metadata === undefined || observation.metadata.tearingDownAt !== undefined) return;
-  await recordForPurge(ports, observation.session.paths, { tearingDownAt: now });
+  await recordForPurge(ports, observation.session.paths, {
+    tearingDownAt: ports.clock.now(),
+  });
 }
 
 /** What cannot be recorded, as on a full disk, is known to this process: the purge is what makes room. */
@@ -168,12 +173,12 @@ async function dropTombstone(ports: RunnerPorts, paths: BundlePaths): Promise<Do
 }
 
 /** A script that was over before it was looked at is ready since then, not since now. */
-function readyRecord({ facts }: Observation, reason: ReadyReason, now: number): MetadataPatch {
+function readyRecord(ports: RunnerPorts, { facts }: Observation, reason: ReadyReason): MetadataPatch {
   const { script } = facts.session;
   const { scriptStarted } = facts.ages;
   const agoMs = script.state === 'exited' ? script.forMs : 0;
   return {
-    ready: { at: script.state === 'exited' ? script.at : now, reason },
+    ready: { at: script.state === 'exited' ? script.at : ports.clock.now(), reason },
     ...(scriptStarted === undefined ? {} : { setupMs: Math.max(0, Math.round(scriptStarted - agoMs)) }),
   };
 }
@@ -206,83 +211,6 @@ async function removeFinalizer(ports: RunnerPorts, runner: Stored<Runner>, attem
 function seenRunner({ facts }: Observation): Stored<Runner> {
   if (facts.runner.is === 'bound' || facts.runner.is === 'elsewhere') return facts.runner.runner;
   throw new Error('there is no Runner to let go of');
-}
-
-/** The one write of a pass. With it the gate is passed where the status says so for the first time. */
-async function writeStatus(
-  ports: RunnerPorts,
-  observation: Observation,
-  status: RunnerStatus,
-): Promise<Stored<Runner>> {
-  const runner = runnerOf(observation);
-  const before = runner.status;
-  const isGate = status.scriptAttempt !== undefined && status.scriptAttempt !== before?.scriptAttempt;
-  const stored = isGate
-    ? await passGate(ports, observation.session, runner, status)
-    : await ports.api.writeStatus(runner, status);
-  tell(ports, stored, before, status);
-  if (observation.facts.bundle === undefined) tellUnrecordedOutcome(ports, stored, before, status);
-  return stored;
-}
-
-/** Whether a write whose answer was lost has passed the gate will be read from the object. */
-async function passGate(
-  ports: RunnerPorts,
-  session: VmSession,
-  runner: Stored<Runner>,
-  status: RunnerStatus,
-): Promise<Stored<Runner>> {
-  // Then the answer to an earlier write was lost, and what refuses this one may be what that one wrote.
-  const mayBePassed = session.facts.gatePassedHere;
-  session.setGatePassedHere(true);
-  try {
-    return await ports.api.writeStatus(runner, status);
-  } catch (error) {
-    if (isConflict(error)) session.setGatePassedHere(mayBePassed);
-    throw error;
-  }
-}
-
-function tell(
-  ports: RunnerPorts,
-  runner: Stored<Runner>,
-  before: RunnerStatus | undefined,
-  after: RunnerStatus,
-): void {
-  if (became('SSHReady', before, after) === undefined) return;
-  const { cloneMs, bootToSshMs } = after.timings ?? {};
-  ports.events.normal(
-    runner,
-    'SSHReady',
-    `SSH answers on ${ports.host.name} (clone ${cloneMs} ms, boot ${bootToSshMs} ms)`,
-  );
-}
-
-/** Without a bundle no outcome was recorded, and told of, before the status that holds it. */
-function tellUnrecordedOutcome(
-  ports: RunnerPorts,
-  runner: Stored<Runner>,
-  before: RunnerStatus | undefined,
-  after: RunnerStatus,
-): void {
-  const finished = became('Finished', before, after);
-  if (finished !== undefined) tellOutcome(ports, runner, { ...finished, phase: after.phase });
-}
-
-/** What went well is told by the name of its condition, what failed by its reason. */
-function tellOutcome(
-  { events }: RunnerPorts,
-  runner: Stored<Runner>,
-  { phase, reason, message }: { phase: RunnerStatus['phase']; reason: string; message: string },
-): void {
-  if (phase === 'Finished') events.normal(runner, 'Finished', message);
-  else events.warning(runner, reason, message);
-}
-
-/** The condition, where it was not True before and is now. */
-function became(type: string, before: RunnerStatus | undefined, after: RunnerStatus): Condition | undefined {
-  if (isTrue(before?.conditions, type) || !isTrue(after.conditions, type)) return undefined;
-  return getCondition(after.conditions, type);
 }
 
 function runnerOf({ facts }: Observation): Stored<Runner> {

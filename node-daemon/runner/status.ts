@@ -1,8 +1,7 @@
-import type { Condition } from '../../crds/meta.ts';
 import type { Runner, RunnerPhase, RunnerStatus } from '../../crds/runner.ts';
-import { removeCondition, setCondition } from '../../kube/conditions.ts';
 import type { Stored } from '../../kube/object.ts';
-import type { BundleFacts, Outcome, ReadyReason, RunnerFacts } from './facts.ts';
+import { conditionsOf } from './conditions.ts';
+import type { BundleFacts, Outcome, RunnerFacts } from './facts.ts';
 import { setupOf } from './judge.ts';
 import { BRIEF_PHASE_MS } from './timeouts.ts';
 
@@ -95,90 +94,3 @@ function timingsOf(bundle: BundleFacts, runner: Stored<Runner>): RunnerStatus['t
       : { totalMs: Math.max(sinceCreation, (bootToSshMs ?? 0) + (cloneMs ?? 0)) }),
   };
 }
-
-const READY_MESSAGES: Record<ReadyReason, string> = {
-  NoScript: 'the VM answers SSH; there is no setup script',
-  ScriptSucceeded: 'the setup script exited with code 0',
-  RunnerRegistered: 'the Actions runner is registered and takes jobs',
-};
-
-/** The one place that says which conditions a phase or an outcome comes with. */
-function conditionsOf(
-  facts: RunnerFacts,
-  runner: Stored<Runner>,
-  phase: RunnerPhase,
-  outcome?: Outcome,
-): Condition[] {
-  const now = iso(facts.now);
-  const generation = runner.metadata.generation;
-  let conditions: Condition[] = runner.status?.conditions ?? [];
-  const set = (type: string, status: Condition['status'], reason: string, message: string): void => {
-    conditions = setCondition(
-      conditions,
-      { type, status, reason, message: clipped(message), observedGeneration: generation },
-      now,
-    );
-  };
-  const attempt = runner.spec.binding?.attempt ?? 1;
-  set('Bound', 'True', 'Bound', `bound to host ${facts.host.name}, attempt ${attempt}`);
-  if (outcome !== undefined) {
-    if (outcome.phase === 'Error') set('Stalled', 'True', outcome.reason, outcome.message);
-    set('Finished', 'True', outcome.reason, outcome.message);
-    if (!hasSucceeded(conditions, 'SSHReady')) set('SSHReady', 'False', outcome.reason, outcome.message);
-    return removeCondition(conditions, 'Ready');
-  }
-  const { bundle } = facts;
-  if (phase === 'TearingDown') {
-    const { reason, message } = tearingDown(facts);
-    set('Ready', 'False', reason, message);
-    return conditions;
-  }
-  if (bundle?.sshReadyAt === undefined) {
-    set(
-      'SSHReady',
-      'False',
-      phase,
-      phase === 'Creating' ? 'the template is being cloned' : 'the VM boots; SSH does not answer yet',
-    );
-    set('Ready', 'False', phase, phase === 'Creating' ? 'the template is being cloned' : 'the VM boots');
-    return conditions;
-  }
-  set('SSHReady', 'True', 'Authenticated', 'an authenticated SSH command exited with code 0');
-  if (bundle.readyAt !== undefined) {
-    const reason = bundle.readyReason ?? 'ScriptSucceeded';
-    set('Ready', 'True', reason, READY_MESSAGES[reason]);
-  } else if (runner.spec.setupScript === undefined) {
-    set('Ready', 'True', 'NoScript', READY_MESSAGES.NoScript);
-  } else {
-    const { script } = facts.session;
-    const waiting = script.state === 'starting' ? script.waitingFor : undefined;
-    set(
-      'Ready',
-      'False',
-      waiting === undefined ? 'SetupRunning' : 'SetupWaiting',
-      waiting ?? 'the setup script has not finished',
-    );
-  }
-  if ((facts.vmUnknownForMs ?? 0) >= BRIEF_PHASE_MS)
-    set('Ready', 'Unknown', 'VmUnknown', "the VM's process is there but does not answer");
-  return conditions;
-}
-
-function tearingDown({ bundle, session }: RunnerFacts): { reason: string; message: string } {
-  const { purge } = session;
-  if (purge.state === 'running' && purge.failing !== undefined) {
-    return { reason: 'PurgeFailing', message: `the VM cannot be destroyed yet: ${purge.failing}` };
-  }
-  return bundle?.outcome ?? { reason: 'Deleted', message: 'the Runner is being deleted' };
-}
-
-/** Most characters of a condition's message, as the CRD has it: a longer one would be refused for ever. */
-const MESSAGE_LIMIT = 1024;
-
-function clipped(message: string): string {
-  const characters = [...message];
-  return characters.length <= MESSAGE_LIMIT ? message : `${characters.slice(0, MESSAGE_LIMIT - 1).join('')}…`;
-}
-
-const hasSucceeded = (conditions: readonly Condition[], type: string): boolean =>
-  conditions.some((condition) => condition.type === type && condition.status === 'True');

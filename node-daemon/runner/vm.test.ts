@@ -23,7 +23,9 @@ describe('a VM whose control socket is lost', () => {
     world.machine.killSocket(paths);
     await world.until('Unknown', () => ready()?.status === 'Unknown');
     expect(world.machine.running()).toEqual([paths.dir]);
+    const { length } = world.runners.writes;
     await world.pass(60_000);
+    expect(world.runners.writes).toHaveLength(length);
     expect(ready()).toMatchObject({ status: 'Unknown', reason: 'VmUnknown' });
     const vm = world.machine.vm(paths);
     if (vm === undefined) throw new Error('the VM is gone');
