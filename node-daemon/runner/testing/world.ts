@@ -1,31 +1,27 @@
 import { existsSync, readdirSync } from 'node:fs';
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { basename, join } from 'node:path';
+import { join } from 'node:path';
 import { expect } from 'vitest';
 import { RUNNERS } from '../../../crds/resources.ts';
 import type { Runner, RunnerSpec } from '../../../crds/runner.ts';
 import type { GuestReport } from '../../../guest/protocol.ts';
 import { Informer } from '../../../kube/informer.ts';
-import type { Logger } from '../../../kube/log.ts';
 import type { Stored } from '../../../kube/object.ts';
 import { ManualClock } from '../../../kube/testing/manual-clock.ts';
 import { stored } from '../../../test/builders/stored.ts';
 import { template } from '../../../test/builders/template.ts';
-import { BundleStore, parseBundleName } from '../../vm/bundle.ts';
+import { BundleStore } from '../../vm/bundle.ts';
 import type { BundlePaths } from '../../vm/driver.ts';
-import { FakeDriver } from '../../vm/fake/driver.ts';
 import { FakeMachine } from '../../vm/fake/machine.ts';
 import type { SpawnedVm } from '../../vm/process.ts';
 import type { TemplateBundle } from '../../vm/template.ts';
-import { runnerApi } from '../api.ts';
 import { BY_UID, RunnerController } from '../controller.ts';
-import type { GuestSession, HostView, MadeSecrets, RunnerPorts, VmSecrets } from '../ports.ts';
-import { vmRuntime } from '../vm-runtime.ts';
-import { bundleSecrets } from '../vm-secrets.ts';
+import { type LogLine, portsOf, type Surroundings, type WorldHost } from './daemon-ports.ts';
 import { FakeClient } from './fake-client.ts';
 import { FakeGuests } from './fake-guests.ts';
 import { FakeRunners, NAMESPACE } from './fake-runners.ts';
+import { Invariants } from './invariants.ts';
 import { Life } from './life.ts';
 
 export const DIGEST = `sha256:${'1'.repeat(64)}`;
@@ -36,13 +32,6 @@ const PATIENCE_MS = 30 * 60_000;
 /** How long, by the real clock, things may take that need none of the world's time: longer is a hot loop. */
 const REST_DEADLINE_MS = 10_000;
 
-/** One log line of a daemon. */
-export interface LogLine {
-  readonly level: keyof Logger;
-  readonly message: string;
-  readonly fields: object;
-}
-
 /** A daemon's reconciler, running. */
 export interface Daemon {
   readonly life: Life;
@@ -52,29 +41,20 @@ export interface Daemon {
   stop(): Promise<void>;
 }
 
-/** What a host tells of itself; a test changes it and calls {@link World.hostChanged}. */
-export interface WorldHost {
-  readonly name: string;
-  uid: string;
-  state: 'live' | 'deleting' | 'vanished';
-  leaseFresh: boolean;
-  templates: Map<string, TemplateBundle>;
-}
-
 /**
  * One host with its API server, disk, VMs and guests, all of which outlive the daemons that a test starts, kills
  * and starts again; and the invariants, which are held to account at each step.
  */
-export class World {
+export class World implements Surroundings {
   readonly clock = new ManualClock();
-  readonly machine = new WatchedMachine(() => this.#checkVms());
+  readonly machine = new WatchedMachine(() => this.invariants.checkVms());
   readonly runners = new FakeRunners(() => this.clock.now());
   readonly client = new FakeClient(this.runners);
   readonly guests = new FakeGuests(this.machine);
   readonly logs: LogLine[] = [];
   readonly events: { readonly reason: string; readonly note: string }[] = [];
-  /** Invariants that were broken. {@link close} fails where there is any. */
-  readonly violations: string[] = [];
+  /** {@link close} fails where one was broken. */
+  readonly invariants = new Invariants(this);
   /** Guests whose reports are welcome, by `uid.attempt`. */
   readonly expected = new Map<string, (report: GuestReport) => void>();
   readonly root: string;
@@ -102,7 +82,7 @@ export class World {
     };
     const spec = { source: { bundle: { name: 'debian' } } };
     this.client.templates.set('debian', stored(template({ metadata: { name: 'debian' }, spec })));
-    this.runners.guards.push((next, old) => this.#guard(next, old));
+    this.runners.guards.push((next, old) => this.invariants.checkWrite(next, old));
   }
 
   static async open(): Promise<World> {
@@ -119,8 +99,8 @@ export class World {
     if (this.daemon?.life.isDead === false) await this.daemon.stop();
     await this.settle();
     await rm(this.root, { recursive: true, force: true });
-    this.#checkScripts();
-    expect(this.violations).toEqual([]);
+    this.invariants.checkScripts();
+    expect(this.invariants.violations).toEqual([]);
   }
 
   /** A Runner that is bound to this host. */
@@ -168,7 +148,7 @@ export class World {
     const life = new Life(this.clock, this.gates, this.hanging);
     life.diesAt = diesAt;
     this.#lives.push(life);
-    const ports = this.#ports(life);
+    const ports = portsOf(this, life);
     const informer = new Informer<Runner, typeof BY_UID>({
       client: this.client,
       type: RUNNERS,
@@ -290,128 +270,6 @@ export class World {
       .map(({ level, message, fields }) => `${level} ${message} ${show(fields)}`);
     return [show(runners), this.onDisk().join(' '), this.machine.running().join(' '), ...logs].join('\n');
   }
-
-  #ports(life: Life): RunnerPorts {
-    const { clock } = life;
-    const bundles = life.wrap('bundles', new BundleStore(this.root), {
-      effects: ['create', 'update', 'purgeFiles', 'removeTombstone'],
-      pure: ['paths'],
-    });
-    const driver = life.wrap('driver', new FakeDriver({ machine: this.machine, bundles }), {
-      effects: ['prepare', 'purge'],
-      pure: ['command', 'explainExit'],
-      composed: true,
-    });
-    const processes = life.wrap('processes', this.machine, { effects: ['spawn'] });
-    const api = life.wrap('api', runnerApi(this.client), {
-      effects: ['writeStatus', 'removeFinalizer', 'readSecret'],
-    });
-    const access = this.guests.access((ms, callback) => clock.setTimeout(callback, ms));
-    const guests = life.wrap('guests', access, { effects: ['login'], waits: ['login'] });
-    return {
-      api,
-      bundles,
-      runtime: life.wrap(
-        'runtime',
-        { ...vmRuntime({ driver, processes, bundles }), keepLogsBounded: async () => undefined },
-        { composed: true },
-      ),
-      secrets: life.wrap('secrets', secretsOf(life), { effects: ['make'] }),
-      guests: {
-        status: guests.status,
-        login: async (guest, options) => {
-          const result = await guests.login(guest, options);
-          return result.state === 'connected'
-            ? { ...result, session: guardedSession(life, result.session) }
-            : result;
-        },
-      },
-      host: this.#hostView(),
-      guestLink: {
-        port: 8081,
-        expect: ({ uid, attempt }, onReport) => void this.expected.set(`${uid}.${attempt}`, onReport),
-        forget: ({ uid, attempt }) => void this.expected.delete(`${uid}.${attempt}`),
-      },
-      events: {
-        normal: (_, reason, note) => void this.events.push({ reason, note }),
-        warning: (_, reason, note) => void this.events.push({ reason, note }),
-      },
-      clock,
-      log: this.#logger(),
-    };
-  }
-
-  #hostView(): HostView {
-    const { host } = this;
-    return {
-      name: host.name,
-      uid: () => host.uid,
-      state: () => host.state,
-      leaseFresh: () => host.leaseFresh,
-      templates: () => host.templates,
-    };
-  }
-
-  #logger(): Logger {
-    const line = (level: keyof Logger) => (fields: object, message: string) => {
-      this.logs.push({ level, fields, message });
-    };
-    return { debug: line('debug'), info: line('info'), warn: line('warn'), error: line('error') };
-  }
-
-  /** What must be true of every write of a daemon. */
-  #guard(next: Stored<Runner>, old: Stored<Runner>): void {
-    const prefix = `vm.shoesvz.dev/${this.host.name}.`;
-    const held = (runner: Stored<Runner>) =>
-      (runner.metadata.finalizers ?? []).filter((name) => name.startsWith(prefix));
-    const before = held(old);
-    const after = held(next);
-    for (const gone of before.filter((name) => !after.includes(name))) {
-      const { dir } = this.paths(old.metadata.uid, Number(gone.slice(prefix.length)));
-      if (this.machine.running().includes(dir)) this.violations.push(`${gone} went while its VM ran`);
-      const files = existsSync(dir) ? readdirSync(dir).filter((file) => file !== METADATA) : [];
-      if (files.length > 0) this.violations.push(`${gone} went while ${files.join(', ')} was left`);
-      if (!this.host.leaseFresh) this.violations.push(`${gone} went without a Lease`);
-    }
-    const phase = next.status?.phase;
-    if (phase !== old.status?.phase && (phase === 'Finished' || phase === 'Error')) {
-      if (this.#runningUids().includes(old.metadata.uid)) {
-        this.violations.push(`${phase} was told while the VM ran`);
-      }
-    }
-    if (next.status?.scriptAttempt !== old.status?.scriptAttempt && !this.host.leaseFresh) {
-      this.violations.push('the gate was passed without a Lease');
-    }
-  }
-
-  #runningUids(): string[] {
-    return this.machine.running().map((dir) => parseBundleName(basename(dir))?.uid ?? '');
-  }
-
-  /** Invariant 1b. */
-  #checkVms(): void {
-    const uids = this.#runningUids();
-    if (new Set(uids).size < uids.length) this.violations.push(`two VMs of one UID: ${uids.join(', ')}`);
-    if (!this.host.leaseFresh) this.violations.push('a VM was started without a Lease');
-  }
-
-  /** Invariant 1a. */
-  #checkScripts(): void {
-    const attempts = new Map<string, Set<number>>();
-    for (const { uid, attempt } of this.guests.given) {
-      attempts.set(uid, (attempts.get(uid) ?? new Set()).add(attempt));
-    }
-    for (const [uid, given] of attempts) {
-      if (given.size > 1) this.violations.push(`attempts ${[...given].join(', ')} of ${uid} got the script`);
-    }
-    const ran = new Map<string, number>();
-    for (const { vm, ran: scripts } of this.guests.all()) {
-      ran.set(vm.identity.uid, (ran.get(vm.identity.uid) ?? 0) + scripts.length);
-    }
-    for (const [uid, times] of ran) {
-      if (times > 1) this.violations.push(`the script of ${uid} ran ${times} times`);
-    }
-  }
 }
 
 /** Tells of each VM that was started. */
@@ -429,8 +287,6 @@ class WatchedMachine extends FakeMachine {
     return spawned;
   }
 }
-
-const METADATA = 'RuntimeMetadata.json';
 
 const show = (value: unknown): string =>
   JSON.stringify(value, (_, member) => (member instanceof Error ? member.message : member));
@@ -452,16 +308,3 @@ function templateBundle(dir: string): TemplateBundle {
     },
   };
 }
-
-function secretsOf(life: Life): VmSecrets {
-  return {
-    token: (bundle) => bundleSecrets.token(bundle),
-    make: async (bundle, signal): Promise<MadeSecrets> => {
-      const made = await bundleSecrets.make(bundle, signal);
-      return life.wrap('secrets', made, { effects: ['writeSeed'] });
-    },
-  };
-}
-
-const guardedSession = (life: Life, session: GuestSession): GuestSession =>
-  life.wrap('guest', session, { effects: ['startScript'], waits: ['watchScript'], pure: ['close'] });
