@@ -1,68 +1,118 @@
+import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import type { RunnerSpec } from '../../crds/runner.ts';
-import { World } from './testing/world.ts';
+import { DIGEST, World } from './testing/world.ts';
 
-type Spec = Partial<RunnerSpec>;
-type Life = (world: World) => Promise<void>;
+/** A life that daemons' deaths may fall into. */
+interface Story {
+  readonly name: string;
+  readonly spec: Partial<RunnerSpec>;
+  /** From a bound Runner to the end of what the world does to it. */
+  readonly live: (world: World) => Promise<void>;
+}
 
-/** Lives that a daemon's death may fall into. Each goes from a bound Runner to nothing left. */
-const lives: readonly { readonly name: string; readonly spec: Spec; readonly live: Life }[] = [
+const phaseOf = (world: World) => world.status('r')?.phase ?? '';
+const isOver = (world: World) => /^(Finished|Error)$/.test(phaseOf(world));
+const isReady = (world: World) => world.condition('r', 'Ready')?.status === 'True';
+const started = (world: World) =>
+  world.until('a VM', () => world.machine.running().length > 0 || isOver(world));
+const gone = (world: World) => world.until('the Runner to be gone', () => world.get('r') === undefined);
+
+const stories: readonly Story[] = [
   {
-    name: 'a script that is the job',
+    name: 'of a script that is the job',
     spec: { completion: 'Script', setupScript: { secretKeyRef: { name: 'setup', key: 'script' } } },
+    live: (world) => world.until('an end', () => isOver(world)),
+  },
+  {
+    name: 'of a Runner that is deleted once it is Ready',
+    spec: { completion: 'Never' },
     live: async (world) => {
-      await world.until('an end', () => /Finished|Error/.test(world.status('r')?.phase ?? ''));
+      await world.until('Ready', () => isReady(world) || isOver(world));
+      world.runners.delete('r');
+      await gone(world);
     },
   },
   {
-    name: 'a Runner that is deleted once it is Ready',
+    name: 'of a Runner that is deleted while it boots',
+    spec: {},
+    live: async (world) => {
+      world.guests.sshUp = false;
+      await started(world);
+      world.runners.delete('r');
+      await gone(world);
+    },
+  },
+  {
+    name: 'of a VM that dies',
     spec: { completion: 'Never' },
     live: async (world) => {
-      const isOver = () => /Finished|Error/.test(world.status('r')?.phase ?? '');
-      await world.until('Ready', () => world.condition('r', 'Ready')?.status === 'True' || isOver());
-      world.runners.delete('r');
-      await world.until('the Runner to be gone', () => world.get('r') === undefined);
+      await world.until('Ready', () => isReady(world) || isOver(world));
+      for (const { vm } of world.guests.all()) vm.end({ code: 1, signal: null });
+      await world.until('an end', () => isOver(world));
+    },
+  },
+  {
+    name: 'of a binding that moves to another host',
+    spec: {},
+    live: async (world) => {
+      world.guests.sshUp = false;
+      await started(world);
+      if (!isOver(world)) world.runners.bind('r', { name: 'host-b', uid: 'other-uid' }, DIGEST);
+      const own = () => world.get('r')?.metadata.finalizers?.some((name) => name.includes(world.host.name));
+      await world.until('the finalizer to go', () => own() === false);
+      world.runners.patch('r', { metadata: { finalizers: [] } });
+    },
+  },
+  {
+    name: 'of a host object that is deleted',
+    spec: { completion: 'Never' },
+    live: async (world) => {
+      await started(world);
+      world.hostChanged({ state: 'deleting' });
+      await world.until('an end', () => isOver(world));
     },
   },
 ];
 
-async function open(spec: Spec): Promise<World> {
+/** Lives it, with a death of the daemon at each of these boundaries, one daemon after the other. */
+async function live({ spec, live }: Story, deaths: readonly number[]): Promise<World> {
   const world = await World.open();
   world.client.secrets.set('ci/setup', { script: 'echo token' });
-  world.bound('r', spec);
-  return world;
-}
-
-/** The number of boundaries that a life has when nobody dies. */
-async function boundariesOf({ spec, live }: (typeof lives)[number]): Promise<number> {
-  const world = await open(spec);
-  const { life } = await world.start();
-  await live(world);
-  await world.untilClean();
-  await world.close();
-  return life.boundaries.length;
-}
-
-describe.each(lives)('a daemon that dies in the life of $name', (story) => {
-  test('at any boundary converges when it is started again', async () => {
-    const boundaries = await boundariesOf(story);
-    expect(boundaries).toBeGreaterThan(20);
-    for (let diesAt = 0; diesAt < boundaries; diesAt += 1) await diesOnce(story, diesAt);
-  }, 120_000);
-});
-
-async function diesOnce({ spec, live }: (typeof lives)[number], diesAt: number): Promise<void> {
-  const world = await open(spec);
   world.restarts = true;
-  const { life } = await world.start({ diesAt });
+  world.deaths.push(...deaths);
+  world.bound('r', spec);
   try {
+    await world.start();
     await live(world);
     await world.untilClean();
-    expect(life.isDead).toBe(true);
     await world.expectNoLeak();
     await world.close();
   } catch (error) {
-    const at = life.boundaries[diesAt];
-    throw new Error(`death ${diesAt}, ${at?.when} ${at?.call}`, { cause: error });
+    const ends = world.lives.filter(({ isDead }) => isDead).map(({ boundaries }) => boundaries.at(-1));
+    throw new Error(`deaths ${ends.map((end) => `${end?.when} ${end?.call}`).join(', ')}`, { cause: error });
   }
+  return world;
 }
+
+describe.each(stories)('a daemon that dies in the life $name', (story) => {
+  test('at any boundary converges when it is started again', async () => {
+    const undisturbed = await live(story, []);
+    const boundaries = undisturbed.lives[0]?.boundaries.length ?? 0;
+    expect(boundaries).toBeGreaterThan(15);
+    for (let diesAt = 0; diesAt < boundaries; diesAt += 1) {
+      const world = await live(story, [diesAt]);
+      expect(world.lives[0]?.isDead).toBe(true);
+    }
+  }, 120_000);
+
+  test('again and again converges, too', async () => {
+    const deaths = fc.array(fc.nat({ max: 30 }), { minLength: 2, maxLength: 5 });
+    await fc.assert(
+      fc.asyncProperty(deaths, async (each) => {
+        await live(story, each);
+      }),
+      { numRuns: 15 },
+    );
+  }, 120_000);
+});
