@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { type API_VERSION, conditions, type ObjectMeta, observedGeneration } from './meta.ts';
-import { Count, Digest, DnsName, HOST_OBJECT_NAME_MAX, Int32, Quantity } from './scalars.ts';
+import { Count, Digest, DnsName, HOST_OBJECT_NAME_MAX, Int32, Quantity, Reserve } from './scalars.ts';
 import type { CelRule } from './validation.ts';
 
 export const HostSpec = z
@@ -21,6 +21,25 @@ export const HostSpec = z
       .max(64)
       .optional()
       .describe('Virtual CPUs per CPU of the host, from 1 to 64. Default: 1 on a Mac, 4 on Linux.'),
+    reserved: z
+      .object({
+        cpu: Int32.min(0)
+          .max(1024)
+          .optional()
+          .describe(
+            'CPUs of the host, from 0 to 1024, taken away before they are overcommitted. Default: 0.',
+          ),
+        memory: Reserve.optional().describe(
+          'Memory, in bytes or with a unit (Mi, Gi). Default: 5 % but at least 1Gi on Linux, 10 % but at least 3Gi on a Mac, never over a quarter.',
+        ),
+        disk: Reserve.optional().describe(
+          "Room on the host root's volume, in bytes or with a unit (Mi, Gi). Default: 10 %, at most 20Gi.",
+        ),
+      })
+      .optional()
+      .describe(
+        'What Runners are not given, because the host needs it itself. A part that is set replaces the default of that part; 0 keeps nothing. Default: what each part says.',
+      ),
   })
   .describe('What is wanted of the host. Freely changeable.');
 export type HostSpec = z.infer<typeof HostSpec>;

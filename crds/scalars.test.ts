@@ -13,6 +13,7 @@ import {
   LabelSelector,
   Quantity,
   quantityBytes,
+  Reserve,
   SecretKey,
   Size,
   UserName,
@@ -77,6 +78,12 @@ const verdicts: [name: string, schema: z.ZodType, good: unknown[], bad: unknown[
     Size,
     ['16Mi', '0.5Gi', '8Gi', '20G', '16777216', '1024Ti'],
     ['', '0', '8', '1.5', '15Mi', '16M', '0Gi', '8GB', '1025Ti', '9'.repeat(32)],
+  ],
+  [
+    'Reserve',
+    Reserve,
+    ['0', '0Gi', '0.0', '16Mi', '2Gi', '1024Ti'],
+    ['', '1', '4', '0.4', '15Mi', '10%', '-2Gi', '2GB', '1025Ti'],
   ],
   [
     'LabelSelector',

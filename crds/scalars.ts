@@ -147,6 +147,26 @@ export const Size = z
     }),
   );
 
+const RESERVE_MESSAGE =
+  'must be 0 or a size from 16Mi to 1024Ti, e.g. 2Gi; a number without a unit counts bytes';
+
+/** A {@link Size}, or nothing: what is held back of something. */
+export const Reserve = z
+  .string()
+  .min(1)
+  .max(32)
+  .regex(QUANTITY, RESERVE_MESSAGE)
+  .refine(
+    (text) => bytesOf(text) === 0 || (bytesOf(text) >= SMALLEST_SIZE && bytesOf(text) <= LARGEST_SIZE),
+    RESERVE_MESSAGE,
+  )
+  .meta(
+    celRules({
+      rule: `${matches('self', QUANTITY)} && (quantity(self).compareTo(quantity('0')) == 0 || (quantity(self).compareTo(quantity('16Mi')) >= 0 && quantity(self).compareTo(quantity('1024Ti')) <= 0))`,
+      message: RESERVE_MESSAGE,
+    }),
+  );
+
 /** An integer that fits 32 bits. */
 export const Int32 = z.number().int().min(-2147483648).max(2147483647);
 

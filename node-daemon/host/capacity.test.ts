@@ -29,8 +29,25 @@ test.each([
     { cpu: 16, runners: 1000 },
   ],
   [{ unschedulable: true }, { cpu: 32, runners: 32 }],
+  [
+    { reserved: { cpu: 2, memory: '12Gi', disk: '100Gi' } },
+    { cpu: 24, memory: '20Gi', disk: '400Gi', runners: 24 },
+  ],
+  // Only what is said is replaced.
+  [{ reserved: { cpu: 7 } }, { cpu: 4, memory: '31129Mi', disk: '480Gi', runners: 4 }],
+  [{ reserved: { memory: '0', disk: '0' } }, { cpu: 32, memory: '32Gi', disk: '500Gi', runners: 32 }],
+  [{ reserved: { memory: '31Gi' } }, { memory: '1Gi', runners: 4 }],
+  // All of it, and more than there is: nothing is left, which is a host that is too small for any class.
+  [{ reserved: { cpu: 8, memory: '32Gi', disk: '500Gi' } }, { cpu: 0, memory: '0', disk: '0' }],
+  [{ reserved: { cpu: 1024, memory: '1Ti', disk: '1Ti' } }, { cpu: 0, memory: '0', disk: '0', runners: 1 }],
 ])('the user says %j', (spec, expected) => {
   expect(allocatableOf(linux, spec)).toMatchObject(expected);
+});
+
+test("what a Mac keeps for itself is its user's to say, the number of its guests is not", () => {
+  expect(allocatableOf(mac, { reserved: { cpu: 2, memory: '4Gi', disk: '56Gi' } })).toEqual({
+    ...{ cpu: 8, memory: '12Gi', disk: '200Gi', runners: 2 },
+  });
 });
 
 test.each([
@@ -47,6 +64,14 @@ const anyMachine = fc.record({
   memoryBytes: fc.integer({ min: 512 * 2 ** 20, max: 4096 * GIB }),
   diskBytes: fc.integer({ min: GIB, max: 256 * 1024 * GIB }),
 });
+const anyReserve = fc.oneof(
+  fc.constant('0'),
+  fc.integer({ min: 16, max: 2 ** 22 }).map((mebibytes) => `${mebibytes}Mi`),
+);
+const anyReserved = fc.record(
+  { cpu: fc.integer({ min: 0, max: 1024 }), memory: anyReserve, disk: anyReserve },
+  { requiredKeys: [] },
+);
 const anySpec = fc.record(
   {
     maxRunners: fc.integer({ min: 0, max: 1000 }),
@@ -70,6 +95,29 @@ test('whatever the machine: valid, stable, memory and disk never overcommitted',
       expect(quantityBytes(capacity.disk)).toBeLessThanOrEqual(machine.diskBytes);
       expect(allocatable.runners).toBe(spec.maxRunners ?? allocatable.runners);
       expect(capacity.runners).toBeGreaterThanOrEqual(1);
+    }),
+  );
+});
+
+test('whatever is reserved: valid, never more than the machine less that, and never less by more', () => {
+  fc.assert(
+    fc.property(anyMachine, anySpec, anyReserved, (machine, spec, reserved) => {
+      const plain = allocatableOf(machine, spec);
+      const allocatable = allocatableOf(machine, { ...spec, reserved });
+      expect(HostStatus.safeParse({ allocatable }).success).toBe(true);
+      for (const [part, total] of [
+        ['memory', machine.memoryBytes],
+        ['disk', machine.diskBytes],
+      ] as const) {
+        const kept = reserved[part];
+        if (kept === undefined) expect(allocatable[part]).toBe(plain[part]);
+        else {
+          const left = Math.max(0, total - quantityBytes(kept));
+          expect(quantityBytes(allocatable[part])).toBeLessThanOrEqual(left);
+          expect(quantityBytes(allocatable[part])).toBeGreaterThan(left - 2 ** 20);
+        }
+      }
+      expect(allocatable.cpu).toBeLessThanOrEqual(plain.cpu);
     }),
   );
 });

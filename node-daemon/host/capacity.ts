@@ -1,5 +1,5 @@
 import type { HostResources, HostSpec } from '../../crds/host.ts';
-import { bytesQuantity } from '../../crds/scalars.ts';
+import { bytesQuantity, quantityBytes } from '../../crds/scalars.ts';
 
 const MIB = 2 ** 20;
 const GIB = 2 ** 30;
@@ -40,14 +40,14 @@ export function capacityOf(machine: MachineSize): HostResources {
     cpu: machine.cpus,
     memory: wholeMebibytes(machine.memoryBytes),
     disk: wholeMebibytes(machine.diskBytes),
-    runners: defaultRunners(machine, DEFAULTS[machine.os].cpuOvercommit),
+    runners: defaultRunners(machine, {}),
   };
 }
 
 /**
- * What Runners may take of it.
+ * What Runners may take of it. What `spec.reserved` says of a part replaces the default reserve of that part.
  *
- * - `cpu`: CPUs times the overcommitment.
+ * - `cpu`: CPUs, less those that are reserved, times the overcommitment.
  * - `memory`: all but what the host itself and the VM processes' own overhead need: 5 % but at least 1 GiB
  *   on Linux, 10 % but at least 3 GiB on a Mac, never over a quarter.
  * - `disk`: the volume less 10 %, at most 20 GiB. Runners are counted by the full size of their disks,
@@ -57,30 +57,37 @@ export function capacityOf(machine: MachineSize): HostResources {
  *   the smallest guest.
  */
 export function allocatableOf(machine: MachineSize, spec: HostSpec): HostResources {
-  const overcommit = spec.cpuOvercommit ?? DEFAULTS[machine.os].cpuOvercommit;
   return {
-    cpu: machine.cpus * overcommit,
-    memory: wholeMebibytes(allocatableMemory(machine)),
-    disk: wholeMebibytes(
-      machine.diskBytes - Math.min(machine.diskBytes * DISK_RESERVE.share, DISK_RESERVE.most),
-    ),
-    runners: spec.maxRunners ?? defaultRunners(machine, overcommit),
+    cpu: allocatableCpu(machine, spec),
+    memory: wholeMebibytes(allocatableMemory(machine, spec)),
+    disk: wholeMebibytes(allocatableDisk(machine, spec)),
+    runners: spec.maxRunners ?? defaultRunners(machine, spec),
   };
 }
 
-function allocatableMemory(machine: MachineSize): number {
-  const { share, least } = DEFAULTS[machine.os].memoryReserve;
-  const reserve = Math.min(
-    Math.max(machine.memoryBytes * share, least),
-    machine.memoryBytes * MOST_MEMORY_RESERVE_SHARE,
-  );
-  return machine.memoryBytes - reserve;
+function allocatableCpu(machine: MachineSize, { cpuOvercommit, reserved }: HostSpec): number {
+  const left = Math.max(0, machine.cpus - (reserved?.cpu ?? 0));
+  return left * (cpuOvercommit ?? DEFAULTS[machine.os].cpuOvercommit);
 }
 
-function defaultRunners(machine: MachineSize, cpuOvercommit: number): number {
+function allocatableMemory(machine: MachineSize, { reserved }: HostSpec): number {
+  const { memoryBytes } = machine;
+  if (reserved?.memory !== undefined) return Math.max(0, memoryBytes - quantityBytes(reserved.memory));
+  const { share, least } = DEFAULTS[machine.os].memoryReserve;
+  return (
+    memoryBytes - Math.min(Math.max(memoryBytes * share, least), memoryBytes * MOST_MEMORY_RESERVE_SHARE)
+  );
+}
+
+function allocatableDisk({ diskBytes }: MachineSize, { reserved }: HostSpec): number {
+  if (reserved?.disk !== undefined) return Math.max(0, diskBytes - quantityBytes(reserved.disk));
+  return diskBytes - Math.min(diskBytes * DISK_RESERVE.share, DISK_RESERVE.most);
+}
+
+function defaultRunners(machine: MachineSize, spec: HostSpec): number {
   if (machine.os === 'macOS') return MAC_RUNNERS;
-  const byMemory = Math.floor(allocatableMemory(machine) / SMALLEST_GUEST_BYTES);
-  return Math.max(1, Math.min(machine.cpus * cpuOvercommit, byMemory, MOST_RUNNERS));
+  const byMemory = Math.floor(allocatableMemory(machine, spec) / SMALLEST_GUEST_BYTES);
+  return Math.max(1, Math.min(allocatableCpu(machine, spec), byMemory, MOST_RUNNERS));
 }
 
 function wholeMebibytes(bytes: number): string {

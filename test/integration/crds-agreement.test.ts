@@ -9,6 +9,7 @@ import {
   Duration,
   HostName,
   LabelSelector,
+  Reserve,
   SecretKey,
   Size,
   UserName,
@@ -89,6 +90,7 @@ describe('the API server and zod judge a text alike', () => {
     ],
     ['UserName', UserName, 'Template', (user) => ({ ...template, ssh: { user } })],
     ['Digest', Digest, 'Template', (digest) => ({ ...template, source: { bundle: { name: 'a', digest } } })],
+    ['Reserve', Reserve, 'MacHost', (memory) => ({ reserved: { memory } })],
     ['Size', Size, 'RunnerClass', (memory) => ({ cpu: 1, memory, disk: '1Gi' })],
   ])('%s', async (_, schema, kind, specOf) => {
     await fc.assert(

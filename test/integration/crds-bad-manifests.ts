@@ -50,6 +50,7 @@ const A_HOST_NAME = 'must be a host name of at most 63 lower-case letters, digit
 const A_DURATION = 'must be a duration longer than 0s and no longer than 168h, e.g. 90s, 5m or 1h30m';
 const A_SIZE =
   'must be a size from 16Mi to 1024Ti, e.g. 512Mi, 8Gi or 20G; a number without a unit counts bytes';
+const A_RESERVE = 'must be 0 or a size from 16Mi to 1024Ti, e.g. 2Gi; a number without a unit counts bytes';
 const A_LABEL_VALUE = 'must be the value of a label: at most 63 letters, digits, "-", "_" and "."';
 const A_DIGEST = 'must be "sha256:" and 64 hexadecimal digits in lower case';
 
@@ -332,5 +333,17 @@ export const BAD_MANIFESTS: readonly BadManifest[] = [
   host('overcommitment by nothing', 'cpuOvercommit: 0', 'spec.cpuOvercommit', 'greater than or equal to 1'),
   host('overcommitment beyond 64', 'cpuOvercommit: 65', 'spec.cpuOvercommit', 'less than or equal to 64'),
   host('a word for a boolean', 'unschedulable: "yes"', 'spec.unschedulable', 'must be of type boolean'),
+  host(
+    'fewer than no CPUs reserved',
+    'reserved: {cpu: -1}',
+    'spec.reserved.cpu',
+    'greater than or equal to 0',
+  ),
+  host('half a CPU reserved', 'reserved: {cpu: 0.5}', 'spec.reserved.cpu', 'integer'),
+  host('a share reserved', 'reserved: {memory: 10%}', 'spec.reserved.memory', '"10%"', A_RESERVE),
+  host('memory reserved without a unit', 'reserved: {memory: "4"}', 'spec.reserved.memory', '"4"', A_RESERVE),
+  host('a number reserved', 'reserved: {disk: 20}', 'spec.reserved.disk', 'string'),
+  host('a negative reserve', 'reserved: {disk: -20Gi}', 'spec.reserved.disk', A_RESERVE),
+  host('Runners reserved', 'reserved: {runners: 1}', 'unknown field "spec.reserved.runners"'),
   host('a misspelt field', 'unscheduleable: true', 'unknown field "spec.unscheduleable"'),
 ];

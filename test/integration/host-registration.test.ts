@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { HOST_FINALIZER } from '../../crds/host.ts';
 import { API_VERSION, SYSTEM_NAMESPACE } from '../../crds/meta.ts';
+import { quantityBytes } from '../../crds/scalars.ts';
 import { LEASES } from '../../kube/lease.ts';
 import { HostNameTakenError } from '../../node-daemon/host/claim-name.ts';
 import { readMachine } from '../../node-daemon/host/machine.ts';
@@ -130,6 +131,25 @@ describe('registration', () => {
     expect(session.object()?.spec.unschedulable).toBe(true);
     expect(session.allocatable().runners).toBe(2);
     await edit(client, name, () => ({ metadata: { finalizers: [HOST_FINALIZER] } }));
+  });
+
+  test('what is reserved is not offered, from the moment that the user says so', async () => {
+    const name = uniqueName('host');
+    const { session } = await daemons.open(name);
+    const before = (await stored(name))?.status;
+    const reserved = { cpu: 1, memory: '256Mi', disk: '1Gi' };
+    await edit(client, name, () => ({ spec: { reserved, cpuOvercommit: 2 } }));
+    const cpu = ((before?.capacity?.cpu ?? 0) - 1) * 2;
+    await poll(async () => (await stored(name))?.status?.allocatable?.cpu).toBe(cpu);
+    const { capacity, allocatable } = (await stored(name))?.status ?? {};
+    expect(capacity).toEqual(before?.capacity);
+    for (const part of ['memory', 'disk'] as const) {
+      const left = quantityBytes(capacity?.[part] ?? '0') - quantityBytes(reserved[part]);
+      expect(quantityBytes(allocatable?.[part] ?? '0')).toBe(left);
+    }
+    expect(session.allocatable()).toEqual(allocatable);
+    await edit(client, name, () => ({ spec: { reserved: null, cpuOvercommit: null } }));
+    await poll(async () => (await stored(name))?.status?.allocatable).toEqual(before?.allocatable);
   });
 
   test('a daemon that comes back is the same host; one that was stopped in order said so', async () => {
