@@ -1,4 +1,3 @@
-import { randomBytes } from 'node:crypto';
 import { type Clock, sleep, systemClock } from './clock.ts';
 import { ApiError, isForbidden, isNotFound, isTooManyRequests } from './errors.ts';
 import { microTime } from './micro-time.ts';
@@ -60,6 +59,7 @@ export interface EventRecorderOptions {
   /** Events were lost: there were too many, or the API server would not have them. */
   readonly onDropped?: ((why: string) => void) | undefined;
   readonly clock?: Clock | undefined;
+  readonly random?: (() => number) | undefined;
 }
 
 /** Kubernetes counts the same event within so long as a series. */
@@ -209,7 +209,7 @@ export class EventRecorder {
       if (!isNotFound(error)) throw error;
       return await resources.create({
         ...event,
-        metadata: { ...event.metadata, name: eventName(event.regarding.name) },
+        metadata: { ...event.metadata, name: this.#eventName(event.regarding.name) },
         series,
       });
     }
@@ -225,12 +225,22 @@ export class EventRecorder {
     this.#options.onDropped?.(`an event could not be written: ${why}`);
   }
 
+  /** Unique, and still a DNS name of at most 253 characters. */
+  #eventName(name: string): string {
+    const { random = Math.random } = this.#options;
+    const part = () =>
+      Math.floor(random() * 2 ** 32)
+        .toString(16)
+        .padStart(8, '0');
+    return `${name.slice(0, 230)}.${part()}${part()}`;
+  }
+
   #compose(regarding: KubeObject, text: EventText): KubeEvent {
     const { name, namespace } = regarding.metadata;
     return {
       apiVersion: 'events.k8s.io/v1',
       kind: 'Event',
-      metadata: { name: eventName(name), namespace: namespace ?? 'default' },
+      metadata: { name: this.#eventName(name), namespace: namespace ?? 'default' },
       eventTime: microTime(this.#clock.now()),
       type: text.type,
       reason: text.reason,
@@ -270,11 +280,6 @@ function seriesKey(event: KubeEvent): string {
   const { regarding, related, type, reason, action, note } = event;
   const { kind, namespace, name, uid } = regarding;
   return JSON.stringify([kind, namespace, name, uid, type, reason, action, note, related?.uid]);
-}
-
-/** Unique, and still a DNS name of at most 253 characters. */
-function eventName(name: string): string {
-  return `${name.slice(0, 230)}.${randomBytes(8).toString('hex')}`;
 }
 
 function cutBytes(text: string, limit: number): string {

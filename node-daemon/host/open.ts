@@ -13,21 +13,21 @@ import type { VmDriver } from '../vm/driver.ts';
 import { templateReader } from '../vm/template.ts';
 import { claimName, HostNameTakenError, takenByObject, takenByOtherKind } from './claim-name.ts';
 import type { HostRoot } from './host-root.ts';
-import { type Machine, readMachine } from './machine.ts';
+import { type Machine, readMachine, readVolume, type VolumeRoom } from './machine.ts';
 import { hostNameFrom, hostNameProblem } from './name.ts';
 import { Prober } from './prober.ts';
 import { type InitialHost, Registrar } from './register.ts';
 import { RoomWatch } from './room-watch.ts';
-import { HostSession } from './session.ts';
+import { HostSession, type SessionParts } from './session.ts';
 import { TemplateInventory } from './templates/inventory.ts';
 
 export interface HostSessionOptions {
   /** Locked by this process: see openHostRoot. */
-  readonly root: HostRoot;
+  readonly root: Pick<HostRoot, 'path' | 'machineId'>;
   /** Default: the machine's own host name, made a DNS name. */
   readonly name?: string | undefined;
   readonly client: KubeClient;
-  readonly driver: VmDriver;
+  readonly driver: Pick<VmDriver, 'name' | 'probe'>;
   readonly daemonVersion: string;
   /** What a host object that does not exist yet is created with. One that exists is left as its user made it. */
   readonly initial?: InitialHost | undefined;
@@ -37,9 +37,17 @@ export interface HostSessionOptions {
   readonly clock?: Clock | undefined;
   /** Ends the opening, which may wait for a dead machine's Lease to run out. */
   readonly signal?: AbortSignal | undefined;
-  /** For tests: another machine than this one, and other terms of the Lease. */
+  /** For tests: another machine and disk than these, and other terms of the Lease. */
   readonly machine?: Machine | undefined;
+  readonly disk?: HostDisk | undefined;
   readonly lease?: { readonly durationMs: number; readonly renewEveryMs: number } | undefined;
+}
+
+/** What a session reads of the host root. */
+export interface HostDisk {
+  readonly inventory: SessionParts['inventory'];
+  /** Room on the volume of a path. */
+  readVolume(path: string): Promise<VolumeRoom>;
 }
 
 /**
@@ -89,7 +97,7 @@ interface Shared {
 async function compose(options: HostSessionOptions, shared: Shared): Promise<HostSession> {
   const { root, driver, daemonVersion, heldUids } = options;
   const { machineId, path } = root;
-  const cache = await openDigestCache(join(path, DIGEST_CACHE_FILE));
+  const disk = options.disk ?? (await openDisk(path, shared));
   return new HostSession({
     ...shared,
     identity: { machine: shared.machine, machineId, root: path, driver: driver.name, daemonVersion },
@@ -99,10 +107,18 @@ async function compose(options: HostSessionOptions, shared: Shared): Promise<Hos
       heldUids,
       initial: options.initial ?? { spec: {}, labels: {} },
     }),
-    inventory: new TemplateInventory({ ...shared, dir: templatesDir(path), reader: templateReader(cache) }),
+    inventory: disk.inventory,
     prober: new Prober({ ...shared, driver }),
-    room: new RoomWatch({ ...shared, root: path }),
+    room: new RoomWatch({ ...shared, root: path, read: disk.readVolume }),
   });
+}
+
+async function openDisk(root: string, { clock, log }: Shared): Promise<HostDisk> {
+  const reader = templateReader(await openDigestCache(join(root, DIGEST_CACHE_FILE)));
+  return {
+    inventory: new TemplateInventory({ clock, log, dir: templatesDir(root), reader }),
+    readVolume,
+  };
 }
 
 function chooseName(given: string | undefined): string {

@@ -2,6 +2,7 @@ import { HOST_FINALIZER, type Host, type HostKind, type HostSpec } from '../../c
 import { API_VERSION } from '../../crds/meta.ts';
 import { HOST_RESOURCES } from '../../crds/resources.ts';
 import type { KubeClient } from '../../kube/client.ts';
+import type { Clock } from '../../kube/clock.ts';
 import { isAlreadyExists } from '../../kube/errors.ts';
 import { Informer } from '../../kube/informer.ts';
 import type { Logger } from '../../kube/log.ts';
@@ -22,6 +23,7 @@ export interface RegistrarOptions {
   readonly initial: InitialHost;
   /** Host UIDs that VMs left on this machine belong to. */
   readonly heldUids: ReadonlySet<string>;
+  readonly clock: Clock;
   readonly log: Logger;
   /** Something was seen that {@link Registrar.advance} should look at. */
   changed(): void;
@@ -51,6 +53,7 @@ export class Registrar {
       client: options.client,
       type,
       fieldSelector: `metadata.name=${options.name}`,
+      clock: options.clock,
       onProblem: ({ error, retryInMs }) =>
         options.log.warn({ err: error, retryInMs }, 'the host object cannot be watched now'),
     });

@@ -31,7 +31,7 @@ export interface SessionParts {
   readonly identity: HostIdentity;
   readonly lease: LeaseHolder;
   readonly registrar: Registrar;
-  readonly inventory: TemplateInventory;
+  readonly inventory: Pick<TemplateInventory, 'listing' | 'settled' | 'onChange' | 'start' | 'stop'>;
   readonly prober: Prober;
   readonly room: RoomWatch;
   readonly clock: Clock;

@@ -131,7 +131,7 @@ export class TestHosts {
 
   async open(
     name: string,
-    options: Partial<HostSessionOptions> & { fake?: FakeMachine } = {},
+    options: Partial<HostSessionOptions> & { root?: HostRoot; fake?: FakeMachine } = {},
   ): Promise<TestHost> {
     const root = options.root ?? (await this.root());
     const machine = options.fake ?? new FakeMachine();
