@@ -8,6 +8,7 @@ export default defineConfig({
           name: 'unit',
           include: ['**/*.test.ts'],
           exclude: ['node_modules/**', 'test/integration/**', 'test/e2e/**', 'test/soak/**'],
+          testTimeout: 60_000,
         },
       },
       {

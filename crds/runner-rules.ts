@@ -1,7 +1,10 @@
 import { HOST_NAME_PATTERN } from './scalars.ts';
 import { type CelRule, immutable, matches } from './validation.ts';
 
-/** Every field of the spec but `binding`; a test holds the list to the schema. */
+/** Fields of the spec that may change; a test holds both lists to the schema. */
+export const MUTABLE_FIELDS = ['binding', 'activeDeadlineSeconds'] as const;
+
+/** All others. */
 export const IMMUTABLE_FIELDS = [
   'templateName',
   'className',

@@ -126,6 +126,11 @@ export const RunnerSpec = z
       .describe(
         'How long each part of the start may take before it counts as failed. Default: what each part says. Immutable.',
       ),
+    activeDeadlineSeconds: Int32.min(1)
+      .optional()
+      .describe(
+        'Limit for the whole life of the Runner, in seconds since its creation, the wait for a host included, at least 1. Past it the VM is destroyed, whatever it does, and the Runner ends as Error with the reason DeadlineExceeded. May be changed: lowered it counts at once, raised or removed it prolongs a Runner that is not over. Default: none.',
+      ),
     binding: Binding.optional().describe(
       'Where the VM runs. Written by the controller only: absent on creation, then never removed. Default: none, until the Runner is bound.',
     ),
@@ -133,7 +138,7 @@ export const RunnerSpec = z
   .refine((spec) => spec.completion !== 'Script' || spec.setupScript !== undefined)
   .meta({
     description:
-      'What is wanted. Immutable but for binding: to change a Runner, delete it and create another.',
+      'What is wanted. Immutable but for activeDeadlineSeconds and binding: to change the rest of a Runner, delete it and create another.',
     ...celRules(...SPEC_RULES),
     if: { properties: { completion: { const: 'Script' } }, required: ['completion'] },
     // biome-ignore lint/suspicious/noThenProperty: a keyword of JSON Schema

@@ -7,7 +7,7 @@ import { manifestSchema } from './json-schema.ts';
 import { KINDS, type KindDefinition } from './kinds.ts';
 import { API_VERSION } from './meta.ts';
 import { RunnerSpec } from './runner.ts';
-import { IMMUTABLE_FIELDS } from './runner-rules.ts';
+import { IMMUTABLE_FIELDS, MUTABLE_FIELDS } from './runner-rules.ts';
 
 const kinds = KINDS.map((kind): [string, KindDefinition] => [kind.resource.kind, kind]);
 
@@ -59,9 +59,8 @@ describe.each(kinds)('%s', (_, kind) => {
   });
 });
 
-test('every field of a Runner but its binding is immutable', () => {
-  const fields = Object.keys(RunnerSpec.shape).filter((field) => field !== 'binding');
-  expect([...IMMUTABLE_FIELDS].sort()).toEqual(fields.sort());
+test('every field of a Runner either may change or may not', () => {
+  expect([...IMMUTABLE_FIELDS, ...MUTABLE_FIELDS].sort()).toEqual(Object.keys(RunnerSpec.shape).sort());
 });
 
 test.each([

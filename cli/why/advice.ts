@@ -47,6 +47,8 @@ export function adviceForOutcome(reason: string, runner: Runner): string {
       "Does the Template name the right SSH user (spec.ssh.user) and key, and does the guest's image let them in?",
     VmExited: `The guest shut itself down, or the VM's process was killed, for want of memory say: ${ON_THE_HOST}.`,
     BundleLost: 'Something on the host removed the directory of the VM: look for what cleans up there.',
+    DeadlineExceeded:
+      'Raise spec.activeDeadlineSeconds where that much time is needed: it counts from the creation, the wait for a host included. Above stands what the time went to.',
     HostDeleted: 'Its host was deleted with the Runner on it: drain a host before it is deleted.',
   };
   return isKey(byReason, reason) ? byReason[reason] : `On the host: ${ON_THE_HOST}.`;

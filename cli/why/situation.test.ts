@@ -134,6 +134,22 @@ describe('what a Runner waits for, or how it ended', () => {
     },
   );
 
+  const limited = { spec: { activeDeadlineSeconds: 90 } };
+  const until = 'Whatever it does, it ends in 1 min 29 s (spec.activeDeadlineSeconds).';
+
+  test.each([
+    [waiting('NoHostFits', '1 host: 1 full', limited), `It waits for a host: 1 host: 1 full. ${until}`],
+    [at('Running', {}, limited), `It is ready, and waits for its Actions runner. ${until}`],
+    [at('TearingDown', unready, limited), 'Its VM is being destroyed: any.'],
+    [over('Error', 'DeadlineExceeded', limited), 'It failed: as DeadlineExceeded says.'],
+  ])('tells of a deadline that is still to come: %#', (object, text) => {
+    const created = {
+      ...object,
+      metadata: { ...object.metadata, creationTimestamp: '2026-01-01T00:00:00Z' },
+    };
+    expect(situationOf(created, CREATED + 1_000).says).toBe(text);
+  });
+
   test('is told in every phase', () => {
     const phases = new Set(says.map(([{ status }]) => status?.phase));
     expect(RUNNER_PHASES.filter((phase) => !phases.has(phase))).toEqual([]);

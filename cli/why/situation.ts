@@ -21,6 +21,21 @@ const UNSEEN_MS = 10_000;
 
 /** Pure: what a Runner waits for now, or how it ended, in plain words. */
 export function situationOf(runner: Stored<Runner>, now: number): Situation {
+  const situation = presentSituation(runner, now);
+  const until = deadlineOf(runner, now);
+  return until === undefined ? situation : { ...situation, says: `${situation.says} ${until}` };
+}
+
+/** What ends it whatever it does; undefined where nothing does, or it is ending already. */
+function deadlineOf(runner: Stored<Runner>, now: number): string | undefined {
+  const { activeDeadlineSeconds: limit } = runner.spec;
+  const isEnding = runner.status?.phase === 'TearingDown' || isOver(runner);
+  if (limit === undefined || isEnding || runner.metadata.deletionTimestamp !== undefined) return undefined;
+  const leftMs = Math.max(0, Date.parse(runner.metadata.creationTimestamp) + limit * 1000 - now);
+  return `Whatever it does, it ends in ${inWords(leftMs)} (spec.activeDeadlineSeconds).`;
+}
+
+function presentSituation(runner: Stored<Runner>, now: number): Situation {
   const { binding } = runner.spec;
   const { conditions, phase = 'Pending' } = presentStatus(runner);
   const ready = getCondition(conditions, 'Ready');

@@ -1,3 +1,4 @@
+import { DEADLINE_EXCEEDED } from '../../controller/runner/decide.ts';
 import type { Runner } from '../../crds/runner.ts';
 import type { KubeEvent } from '../../kube/events.ts';
 import { type Moment, presentStatus, type Times } from './times.ts';
@@ -43,7 +44,8 @@ export function stepsOf(
       (step) => ({ ...step, ...(setup?.exitCode !== undefined && { exitCode: setup.exitCode }) }),
     ),
     ...part('use', ready, over),
-    ...partsUntil(undefined, now)('teardown', over, gone),
+    // What was never bound has no VM to destroy.
+    ...(runner.spec.binding === undefined ? [] : partsUntil(undefined, now)('teardown', over, gone)),
   ];
 }
 
@@ -80,7 +82,8 @@ const endOfScript = (runner: Runner, over: Moment | undefined): Moment | undefin
 /** The controller tells each new reason by an Event; it stood until the next one came. */
 function reasonsOf(events: readonly KubeEvent[], until: number): WaitReason[] {
   const told = events.filter(
-    ({ type, reportingController }) => type === 'Warning' && reportingController === 'shoesvz.dev/controller',
+    ({ type, reason, reportingController }) =>
+      type === 'Warning' && reason !== DEADLINE_EXCEEDED && reportingController === 'shoesvz.dev/controller',
   );
   return told.map(({ reason, note, eventTime }, index) => {
     const end = told[index + 1]?.eventTime;

@@ -78,6 +78,33 @@ It waits for a host: 4 hosts: 2 full, 1 cordoned, 1 without template linux. (NoH
 It is bound by itself as soon as a host fits. "kubectl get machosts,linuxhosts" shows the hosts, "kubectl get runners -A" who is on them.`);
   });
 
+  test('that no host took before its deadline: what the time went to', () => {
+    const message = 'no host took it within 60 s of its creation (activeDeadlineSeconds): 1 host: 1 full';
+    const told = { reason: 'DeadlineExceeded', message };
+    const object = pending({
+      spec: { activeDeadlineSeconds: 60 },
+      status: {
+        phase: 'Error',
+        observedGeneration: 1,
+        finishedAt: at(60),
+        conditions: [condition('Bound', { ...told, status: 'False' }), condition('Stalled', told)],
+      },
+    });
+    const events = [
+      event(0.2, 'NoHostFits', '1 host: 1 full', 'controller'),
+      event(60, 'DeadlineExceeded', message, 'controller'),
+    ];
+    expect(tell(object, events, 3_600)).toBe(`\
+Runner ci/build: Error
+
+  wait for a host  1 min        broken off
+                   59 s         NoHostFits: 1 host: 1 full
+  in all           1 min
+
+It failed: no host took it within 60 s of its creation (activeDeadlineSeconds): 1 host: 1 full. (DeadlineExceeded)
+Raise spec.activeDeadlineSeconds where that much time is needed: it counts from the creation, the wait for a host included. Above stands what the time went to. A Runner that has failed is never started again: create another one.`);
+  });
+
   test('that boots: what is done, and how long it may go on', () => {
     const booting = onHost({
       ...started,

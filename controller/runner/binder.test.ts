@@ -100,6 +100,20 @@ describe('binding', () => {
     expect(world.message('r4')).toBe('1 host: 1 full');
   });
 
+  test('passes over one that is withheld until it changes, and counts what that one holds', () => {
+    const host = world.host('h', 1);
+    const withheld = world.runner('r', 1);
+    world.binder.runnerWithheld(withheld);
+    expect(world.binder.waiting).toBe(0);
+    expect(world.bindAll()).toEqual([]);
+    world.binder.runnerWithheld(asBound(withheld, host));
+    world.runner('next', 2);
+    expect(world.bindAll()).toEqual([]);
+    expect(world.message('next')).toBe('1 host: 1 full');
+    world.binder.runnerChanged(withheld);
+    expect(world.bindAll()).toEqual(['r@h']);
+  });
+
   test('does not take up a matched Runner again when an older event of it comes late', () => {
     world.host('h', 3);
     const object = world.runner('r', 1);

@@ -83,6 +83,13 @@ export class Binder {
     if (group.stale) group.judgedAt = Number.NEGATIVE_INFINITY;
   }
 
+  /** As {@link runnerChanged}, of one that must not be bound, though it waits. */
+  runnerWithheld(runner: Stored<Runner>): void {
+    const { uid } = runner.metadata;
+    this.#markDirty(this.#ledger.observe(uid, runner));
+    this.#backlog.remove(uid);
+  }
+
   runnerGone(uid: string): void {
     this.#markDirty(this.#ledger.forget(uid));
     this.#backlog.remove(uid);

@@ -4,6 +4,7 @@ import type { RunnerClass } from '../../crds/runner-class.ts';
 import type { Template } from '../../crds/template.ts';
 import type { Clock } from '../../kube/clock.ts';
 import { getCondition } from '../../kube/conditions.ts';
+import { Elapsed } from '../../kube/elapsed.ts';
 import type { Logger } from '../../kube/log.ts';
 import type { Stored } from '../../kube/object.ts';
 import { objectKey, refOfKey } from '../../kube/paths.ts';
@@ -15,7 +16,7 @@ import type { Informers } from '../informers.ts';
 import { logFailedWrite } from '../problems.ts';
 import { BindLoop } from './bind-loop.ts';
 import { Binder, isPending, type Match } from './binder.ts';
-import { boundMessage, decide, RETELL_AFTER_MS } from './decide.ts';
+import { boundMessage, deadlineInMs, decide, RETELL_AFTER_MS } from './decide.ts';
 import { defaultClasses } from './demand.ts';
 import { type Heartbeat, hostFacts } from './facts.ts';
 import { observe, type RunnerSources } from './observe.ts';
@@ -55,11 +56,14 @@ export class RunnerController {
   /** Monotonic times, by UID, of Runners that exist. */
   readonly #toldAt = new Map<string, number>();
   readonly #pendingSince = new Map<string, number>();
+  /** Since Runners were created, by UID. */
+  readonly #ages: Elapsed;
   readonly #unsubscribe: (() => void)[] = [];
 
   constructor(options: RunnerControllerOptions) {
     this.#options = options;
     const { informers, clock } = options;
+    this.#ages = new Elapsed(clock);
     this.#binder = new Binder({
       policy: options.policy,
       rejudgeAfterMs: RETELL_AFTER_MS,
@@ -98,6 +102,7 @@ export class RunnerController {
       verdict: (uid) => this.#binder.verdict(uid),
       heartbeat: options.heartbeat,
       sinceTold: (runner) => this.#sinceTold(runner),
+      age: (runner) => this.#age(runner),
       now: () => clock.now(),
     };
   }
@@ -153,13 +158,13 @@ export class RunnerController {
     const facts = await observe(this.#sources, refOfKey(key));
     if (facts === undefined) return undefined;
     const { status, requeueAfterMs } = decide(facts);
-    if (requeueAfterMs !== undefined) return { requeueAfterMs };
-    if (status === undefined) return undefined;
+    const next = requeueAfterMs === undefined ? undefined : { requeueAfterMs };
+    if (status === undefined) return next;
     const { object } = await writeStatus(this.#options.runners, facts.runner, status);
     this.#toldAt.set(facts.runner.metadata.uid, this.#options.clock.monotonic());
     this.#tellWhyUnbound(facts.runner, object);
     this.#learn(object);
-    return undefined;
+    return next;
   }
 
   #waking<T>(
@@ -181,9 +186,12 @@ export class RunnerController {
 
   #runnerChanged(runner: Stored<Runner>): void {
     const { uid } = runner.metadata;
-    this.#binder.runnerChanged(runner);
+    const leftMs = deadlineInMs(runner, this.#age(runner));
+    if (leftMs !== undefined && leftMs <= 0) this.#binder.runnerWithheld(runner);
+    else this.#binder.runnerChanged(runner);
     if (isPending(runner)) {
       if (!this.#pendingSince.has(uid)) this.#pendingSince.set(uid, this.#options.clock.monotonic());
+      if (leftMs !== undefined) this.#telling.add(objectKey(runner.metadata));
     } else if (this.#isHostInDoubt(runner)) {
       this.#telling.add(objectKey(runner.metadata));
     }
@@ -195,6 +203,7 @@ export class RunnerController {
     this.#binder.runnerGone(uid);
     this.#toldAt.delete(uid);
     this.#pendingSince.delete(uid);
+    this.#ages.forget(uid);
     this.#loop.wake();
   }
 
@@ -235,6 +244,10 @@ export class RunnerController {
     if (!this.#toldAt.has(uid) && wasTold(runner)) this.#toldAt.set(uid, now);
     const toldAt = this.#toldAt.get(uid);
     return toldAt === undefined ? undefined : now - toldAt;
+  }
+
+  #age({ metadata: { uid, creationTimestamp } }: Stored<Runner>): number {
+    return this.#ages.since(Date.parse(creationTimestamp), uid);
   }
 
   #learn(runner: Stored<Runner>): Stored<Runner> {

@@ -1,10 +1,13 @@
+import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import type { Condition } from '../../crds/meta.ts';
 import type { Runner } from '../../crds/runner.ts';
+import { condition } from '../../test/builders/condition.ts';
 import { linuxHost } from '../../test/builders/host.ts';
 import type { Overrides } from '../../test/builders/overrides.ts';
 import { boundRunner, runner } from '../../test/builders/runner.ts';
 import { stored } from '../../test/builders/stored.ts';
+import { isPending } from './binder.ts';
 import { decide, RETELL_AFTER_MS, type RunnerFacts } from './decide.ts';
 
 const NOW = Date.parse('2026-05-05T00:00:00Z');
@@ -15,6 +18,7 @@ const facts = (object: Runner, over: Partial<RunnerFacts> = {}): RunnerFacts => 
   verdict: undefined,
   host: 'unknown',
   sinceToldMs: undefined,
+  ageMs: 0,
   now: NOW,
   ...over,
 });
@@ -61,6 +65,80 @@ describe('a Runner that waits', () => {
       message: '1 host: 1 cordoned',
       lastTransitionTime: '2026-05-05T00:00:00.000Z',
     });
+  });
+});
+
+describe('a Runner that waits with a deadline', () => {
+  const limited = (status: Overrides<Runner>['status'] = {}) =>
+    runner({ spec: { activeDeadlineSeconds: 60 }, status });
+  const SHORT_OF_CPU = {
+    type: 'Bound',
+    status: 'False',
+    reason: 'NoHostFits',
+    message: '1 host: 1 short',
+  } as const;
+
+  test.each<[string, Partial<RunnerFacts>, number]>([
+    ['before it was judged', { ageMs: 20_000 }, 40_000],
+    ['with a verdict that it is told', { ageMs: 59_999, verdict: full }, 1],
+    ['with one that is told later', { ageMs: 20_000, verdict: full, sinceToldMs: 5_000 }, 25_000],
+    ['before a verdict may be told', { ageMs: 50_000, verdict: full, sinceToldMs: 5_000 }, 10_000],
+  ])('is looked at again when it passes: %s', (_, over, requeueAfterMs) => {
+    expect(decide(facts(limited(), over)).requeueAfterMs).toBe(requeueAfterMs);
+  });
+
+  test('is over once it has passed, says what it waited for, and is never bound', () => {
+    const { status, requeueAfterMs } = decide(facts(limited(), { verdict: full, ageMs: 60_000 }));
+    const told = {
+      reason: 'DeadlineExceeded',
+      message: 'no host took it within 60 s of its creation (activeDeadlineSeconds): 1 host: 1 full',
+      observedGeneration: 1,
+      lastTransitionTime: '2026-05-05T00:00:00.000Z',
+    };
+    expect(requeueAfterMs).toBeUndefined();
+    expect(status).toMatchObject({
+      phase: 'Error',
+      observedGeneration: 1,
+      finishedAt: told.lastTransitionTime,
+    });
+    expect(of(status?.conditions, 'Bound')).toEqual({ type: 'Bound', status: 'False', ...told });
+    expect(of(status?.conditions, 'Stalled')).toEqual({ type: 'Stalled', status: 'True', ...told });
+    expect(of(status?.conditions, 'Finished')).toEqual({ type: 'Finished', status: 'True', ...told });
+    expect(of(status?.conditions, 'Ready')).toBeUndefined();
+    const after = runner({ spec: { activeDeadlineSeconds: 60 }, status: status ?? {} });
+    expect(isPending(after)).toBe(false);
+    expect(decide(facts(after, { verdict: full, ageMs: 90_000 }))).toEqual({});
+  });
+
+  test('is over at once, whatever it was told shortly before', () => {
+    const told = limited({ conditions: [condition('Bound', SHORT_OF_CPU), condition('Ready')] });
+    const { status } = decide(facts(told, { sinceToldMs: 1, ageMs: 60_001 }));
+    expect(of(status?.conditions, 'Stalled')?.message).toContain('(activeDeadlineSeconds): 1 host: 1 short');
+    expect(of(status?.conditions, 'Ready')).toBeUndefined();
+  });
+
+  test("is not ended once it is bound or dying: that is its host's, or nobody's", () => {
+    const spec = { activeDeadlineSeconds: 60 };
+    expect(decide(facts(bound({ spec }), { host: 'present', ageMs: 1e9 }))).toEqual({});
+    const dying = runner({ spec, metadata: { deletionTimestamp: '2026-01-01T00:00:00Z' } });
+    expect(decide(facts(dying, { ageMs: 1e9 }))).toEqual({});
+  });
+
+  test('ends neither early nor late, whatever the limit and the age', () => {
+    fc.assert(
+      fc.property(
+        fc.integer({ min: 1, max: 2 ** 31 - 1 }),
+        fc.double({ min: 0, max: 2 ** 42, noNaN: true }),
+        (limit, ageMs) => {
+          const { status, requeueAfterMs } = decide(
+            facts(runner({ spec: { activeDeadlineSeconds: limit } }), { ageMs }),
+          );
+          const leftMs = limit * 1000 - ageMs;
+          expect(status?.phase).toBe(leftMs <= 0 ? 'Error' : undefined);
+          expect(requeueAfterMs).toBe(leftMs <= 0 ? undefined : leftMs);
+        },
+      ),
+    );
   });
 });
 

@@ -1,18 +1,19 @@
 import type { Condition } from '../../crds/meta.ts';
 import type { Runner, RunnerStatus } from '../../crds/runner.ts';
-import { setCondition } from '../../kube/conditions.ts';
+import { getCondition, removeCondition, setCondition } from '../../kube/conditions.ts';
 import type { Stored } from '../../kube/object.ts';
 import { isPending } from './binder.ts';
-import type { Verdict } from './explain.ts';
+import { clip, type Verdict } from './explain.ts';
 import { isOver } from './ledger.ts';
 
 /**
  * What the controller has to say of a Runner. Everything else in its status is its node daemon's.
  *
  *    created ──► waiting: Bound=False, Ready=Unknown ──bind──► bound: nothing ◄──► host lost: Ready=Unknown
+ *       │                    └──activeDeadlineSeconds──► Error, and never bound
  *       └─────────────────bind (nothing was said)──────────────►┘
  *
- * That a Runner is bound, and that its host is back, is for the node daemon to say.
+ * That a Runner is bound, that its host is back, and how it ends there, is for the node daemon to say.
  */
 export interface RunnerFacts {
   readonly runner: Stored<Runner>;
@@ -25,6 +26,8 @@ export interface RunnerFacts {
   readonly host: 'present' | 'stale' | 'gone' | 'unknown';
   /** Since the controller last wrote this status; undefined where it never did. */
   readonly sinceToldMs: number | undefined;
+  /** Since the Runner was created. No setting of the wall clock changes it. */
+  readonly ageMs: number;
   /** Epoch milliseconds. */
   readonly now: number;
 }
@@ -32,9 +35,12 @@ export interface RunnerFacts {
 export interface Decision {
   /** The whole status to be; absent where it is as it should be, or where it is too early to write. */
   readonly status?: RunnerStatus | undefined;
-  /** When the status may be written that was too early now. */
+  /** When a status may be written that was too early now, or the deadline passes. */
   readonly requeueAfterMs?: number | undefined;
 }
+
+/** Reason of the conditions of a Runner that ended by its `activeDeadlineSeconds`; its node daemon says the same. */
+export const DEADLINE_EXCEEDED = 'DeadlineExceeded';
 
 /** Least time between two writes of the controller to one Runner's status. */
 export const RETELL_AFTER_MS = 30_000;
@@ -46,12 +52,55 @@ type Said = Pick<Condition, 'type' | 'status' | 'reason' | 'message'>;
 
 /** Pure: what is to be written now, if anything. */
 export function decide(facts: RunnerFacts): Decision {
-  const { runner, verdict } = facts;
-  if (isPending(runner)) return verdict === undefined ? {} : tell(facts, waiting(verdict));
+  const { runner } = facts;
+  if (isPending(runner)) return pending(facts);
   const { binding } = runner.spec;
   if (binding === undefined || isOver(runner)) return {};
   if (facts.host === 'stale' || facts.host === 'gone') return tell(facts, lost(binding, facts.host));
   return {};
+}
+
+function pending(facts: RunnerFacts): Decision {
+  const { runner, verdict, ageMs } = facts;
+  const leftMs = deadlineInMs(runner, ageMs);
+  if (leftMs !== undefined && leftMs <= 0) return { status: exceeded(facts) };
+  const said: Decision = verdict === undefined ? {} : tell(facts, waiting(verdict));
+  if (leftMs === undefined) return said;
+  return { ...said, requeueAfterMs: Math.min(leftMs, said.requeueAfterMs ?? leftMs) };
+}
+
+/** Milliseconds until the deadline of a Runner of that age, 0 or less once it has passed; undefined: it has none. */
+export function deadlineInMs({ spec }: Runner, ageMs: number): number | undefined {
+  return spec.activeDeadlineSeconds === undefined ? undefined : spec.activeDeadlineSeconds * 1000 - ageMs;
+}
+
+/** The last status of a Runner that no host ever had to end: there is nothing to destroy. */
+function exceeded({ runner, verdict, now }: RunnerFacts): RunnerStatus {
+  const before = runner.status ?? { phase: 'Pending', observedGeneration: -1 };
+  const generation = runner.metadata.generation;
+  const bound = getCondition(before.conditions, 'Bound');
+  const why = verdict?.message ?? (bound?.status === 'False' ? bound.message : undefined);
+  const limit = runner.spec.activeDeadlineSeconds;
+  const told = {
+    reason: DEADLINE_EXCEEDED,
+    message: clip(
+      `no host took it within ${limit} s of its creation (activeDeadlineSeconds)${why === undefined ? '' : `: ${why}`}`,
+    ),
+    observedGeneration: generation,
+  };
+  const at = new Date(now).toISOString();
+  let conditions = removeCondition(before.conditions ?? [], 'Ready');
+  conditions = setCondition(conditions, { type: 'Bound', status: 'False', ...told }, at);
+  for (const type of ['Stalled', 'Finished'] as const) {
+    conditions = setCondition(conditions, { type, status: 'True', ...told }, at);
+  }
+  return {
+    ...before,
+    phase: 'Error',
+    observedGeneration: generation ?? before.observedGeneration,
+    finishedAt: at,
+    conditions,
+  };
 }
 
 function waiting({ reason, message }: Verdict): Said[] {

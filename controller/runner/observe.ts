@@ -17,6 +17,8 @@ export interface RunnerSources {
   readonly hosts: Readonly<Record<HostKind, Pick<Resources<Host>, 'get'>>>;
   /** Milliseconds since the controller last wrote the Runner's status. */
   sinceTold(runner: Stored<Runner>): number | undefined;
+  /** Milliseconds since the Runner was created. */
+  age(runner: Stored<Runner>): number;
   now(): number;
 }
 
@@ -29,6 +31,7 @@ export async function observe(sources: RunnerSources, ref: ObjectRef): Promise<R
     verdict: isPending(runner) ? sources.verdict(runner.metadata.uid) : undefined,
     host: await hostOf(sources, runner),
     sinceToldMs: sources.sinceTold(runner),
+    ageMs: sources.age(runner),
     now: sources.now(),
   };
 }

@@ -127,6 +127,7 @@ export class RunnerController {
     const observation = await observe(this.#ports, this.#sessions, uid, whereabouts, isCleared);
     if (observation === undefined || isHeldByNobody(observation)) this.#elsewhere.delete(uid);
     if (observation === undefined || isSettled(observation)) this.#cleared(uid);
+    if (observation === undefined || isUnwanted(observation)) this.#sessions.ages.forget(uid);
     if (observation === undefined) return undefined;
     const decision = decide(observation.facts);
     const acted = await act(this.#ports, this.#sessions, observation, decision);
@@ -174,10 +175,14 @@ export class RunnerController {
   /** A session without a bundle holds nothing, but for what a Runner that is bound here waits for. */
   #forgetIdle({ session, facts }: Observation): void {
     if (facts.bundle !== undefined) return;
-    const isUnwanted = facts.runner.is === 'absent' || facts.runner.is === 'elsewhere';
-    if (session.isIdle || (isUnwanted && facts.vm === 'absent')) this.#sessions.drop(session.paths);
+    if (session.isIdle || (isUnwanted({ facts }) && facts.vm === 'absent'))
+      this.#sessions.drop(session.paths);
   }
 }
+
+/** The Runner is known not to be this host's, or not to be any more. */
+const isUnwanted = ({ facts }: Pick<Observation, 'facts'>): boolean =>
+  facts.runner.is === 'absent' || facts.runner.is === 'elsewhere';
 
 /** Whether it is known what becomes of all that is here of a UID, and nothing of it is about to go. */
 function isSettled({ facts }: Observation): boolean {

@@ -397,6 +397,81 @@ describe('completion', () => {
   });
 });
 
+describe('activeDeadlineSeconds', () => {
+  const limited = (given: Parameters<typeof facts>[0], ageMs: number, limit: number | null = 60) =>
+    facts({
+      runner: {
+        is: 'bound',
+        runner: runner({ spec: { activeDeadlineSeconds: limit ?? undefined }, status: gated() }),
+      },
+      ...given,
+      ages: { ...agesOf(given?.bundle), runnerCreated: ageMs },
+    });
+  const running = {
+    bundle: bundle({ ...sshReady, scriptStartedAt: NOW - 900, readyAt: NOW - 800 }),
+    vm: 'present',
+    session: { ssh: { state: 'connected' }, script: { state: 'running' }, scriptWatched: true },
+  } as const;
+  const states: [string, Parameters<typeof facts>[0]][] = [
+    ['being cloned', { bundle: bundle({ stage: 'Preparing', startedAt: undefined }), vm: 'absent' }],
+    ['booting', { bundle: bundle(), vm: 'present', session: { ssh: { state: 'connecting' } } }],
+    ['at work', running],
+    ['with a VM that does not answer', { bundle: bundle(sshReady), vm: 'unknown', vmUnknownForMs: 600 }],
+    [
+      'after a purge that nobody recorded a reason for',
+      { bundle: bundle({ stage: 'Purged' }), vm: 'absent' },
+    ],
+  ];
+
+  test.each(states)('ends one that is %s', (_, given) => {
+    expect(decide(limited(given, 60_000)).actions).toMatchObject([
+      {
+        do: 'recordOutcome',
+        outcome: {
+          phase: 'Error',
+          reason: 'DeadlineExceeded',
+          message: 'the Runner was not over 60 s after its creation (activeDeadlineSeconds)',
+        },
+      },
+    ]);
+  });
+
+  test.each(states)('ends none that is %s before', (_, given) => {
+    expect(does(limited(given, 59_999))).not.toContain('recordOutcome');
+    expect(does(limited(given, 1e9, null))).not.toContain('recordOutcome');
+  });
+
+  test('looks again just then', () => {
+    expect(decide(limited(running, 12_345)).requeueAfterMs).toBe(60_000 - 12_345);
+    // What comes first is looked at first.
+    const booting = { bundle: bundle(), vm: 'present', session: { ssh: { state: 'connecting' } } } as const;
+    expect(decide(limited(booting, 0, 3_600)).requeueAfterMs).toBe(295_000);
+  });
+
+  test('of one that nothing was made of yet is told without ado', () => {
+    const given = limited({ vm: 'absent' }, 60_000);
+    expect(does(given)).toEqual([]);
+    expect(decide(given).status).toMatchObject({ phase: 'Error', finishedAt: '2026-01-01T00:10:00.000Z' });
+    expect(condition(given, 'Stalled')).toMatchObject({ status: 'True', reason: 'DeadlineExceeded' });
+  });
+
+  test('does not take the place of what ended by itself', () => {
+    const exited = { state: 'exited', exitCode: 3, outputTail: '', at: NOW - 10, forMs: 10 } as const;
+    const failed = limited({ ...running, session: { ...running.session, script: exited } }, 60_001);
+    expect(decide(failed).actions).toMatchObject([{ outcome: { reason: 'ScriptFailed' } }]);
+    const gone = limited({ ...running, vm: 'absent' }, 60_001);
+    expect(decide(gone).actions).toMatchObject([{ outcome: { reason: 'VmExited' } }]);
+  });
+
+  test('keeps what the script came to', () => {
+    const exited = { state: 'exited', exitCode: 0, outputTail: 'bye', at: NOW - 10, forMs: 10 } as const;
+    const idle = limited({ ...running, session: { ...running.session, script: exited } }, 60_001);
+    expect(decide(idle).actions).toMatchObject([
+      { outcome: { reason: 'DeadlineExceeded', setup: { exitCode: 0, outputTail: 'bye' } } },
+    ]);
+  });
+});
+
 describe('an end', () => {
   const outcome = { phase: 'Finished', reason: 'JobFinished', message: 'done', at: NOW } as const;
 

@@ -66,6 +66,9 @@ export interface StrayFacts extends BundleFacts {
 
 /** Milliseconds since moments in the bundle's life. No setting of the wall clock changes them. */
 export interface Ages {
+  /** Since the Runner was created, on the API server's clock. */
+  readonly runnerCreated?: number | undefined;
+  /** Since the bundle was. */
   readonly created?: number | undefined;
   readonly started?: number | undefined;
   readonly sshReady?: number | undefined;

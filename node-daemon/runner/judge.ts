@@ -16,9 +16,34 @@ const RUNS_ON: Verdict = {};
  * uncertain: an `unknown` VM or an unobserved script ends nothing, except by the Runner's own time limits.
  */
 export function judge(facts: RunnerFacts, runner: Runner): Verdict {
-  const over = (phase: Outcome['phase'], reason: OutcomeReason, message: string): Verdict => ({
+  const over: Over = (phase, reason, message) => ({
     outcome: { phase, reason, message, at: facts.now, setup: setupOf(facts, runner) },
   });
+  const verdict = judgeLife(facts, runner, over);
+  return verdict.outcome === undefined ? judgeDeadline(facts, runner, over, verdict.dueInMs) : verdict;
+}
+
+type Over = (phase: Outcome['phase'], reason: OutcomeReason, message: string) => Verdict;
+
+/** What came to an end by itself is told as that, though the deadline may have passed before it was seen. */
+function judgeDeadline(
+  { ages }: RunnerFacts,
+  { spec }: Runner,
+  over: Over,
+  otherDueInMs: number | undefined,
+): Verdict {
+  const { activeDeadlineSeconds: limit } = spec;
+  if (limit === undefined || ages.runnerCreated === undefined) return { dueInMs: otherDueInMs };
+  const dueInMs = limit * 1000 - ages.runnerCreated;
+  if (dueInMs > 0) return { dueInMs: Math.min(dueInMs, otherDueInMs ?? dueInMs) };
+  return over(
+    'Error',
+    'DeadlineExceeded',
+    `the Runner was not over ${limit} s after its creation (activeDeadlineSeconds)`,
+  );
+}
+
+function judgeLife(facts: RunnerFacts, runner: Runner, over: Over): Verdict {
   if (facts.host.state !== 'live') {
     return over('Error', 'HostDeleted', `the host ${facts.host.name} was deleted`);
   }
@@ -41,8 +66,6 @@ export function judge(facts: RunnerFacts, runner: Runner): Verdict {
   if (bundle.sshReadyAt === undefined) return judgeBoot(facts, runner, over);
   return judgeScript(facts, runner, bundle, over);
 }
-
-type Over = (phase: Outcome['phase'], reason: OutcomeReason, message: string) => Verdict;
 
 function wasStarted(runner: Runner, attempt: number | undefined): boolean {
   return runner.status?.attempt === attempt && runner.status?.startedAt !== undefined;

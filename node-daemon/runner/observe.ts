@@ -78,7 +78,7 @@ export async function observe(
     runner,
     attempt,
     bundle: current && { ...current.facts, outcome: current.facts.outcome ?? session.outcome },
-    ages: agesOf(session, current),
+    ages: { ...agesOf(session, current), runnerCreated: ageOf(sessions, runner) },
     strays: seen.filter((one) => one !== current).map((one) => asStray(one, sessions)),
     heldAttempts: held,
     ...(await vmOf(session, current)),
@@ -172,6 +172,12 @@ export function attemptsHeldBy(hostName: string, { metadata }: Runner): number[]
 }
 
 const asAttempt = (text: string): number[] => (/^[1-9][0-9]{0,8}$/.test(text) ? [Number(text)] : []);
+
+function ageOf({ ages }: Sessions, observed: ObservedRunner): number | undefined {
+  if (observed.is !== 'bound') return undefined;
+  const { uid, creationTimestamp } = observed.runner.metadata;
+  return ages.since(Date.parse(creationTimestamp), uid);
+}
 
 function agesOf({ elapsed }: VmSession, seen: SeenBundle | undefined): Ages {
   const since = (moment: number | undefined): number | undefined =>

@@ -1,11 +1,11 @@
 import type { Runner } from '../../crds/runner.ts';
 import type { GuestReport, GuestRunnerState } from '../../guest/protocol.ts';
 import { sleep } from '../../kube/clock.ts';
+import { Elapsed } from '../../kube/elapsed.ts';
 import type { Stored } from '../../kube/object.ts';
 import { watchGuest } from '../guest-watch.ts';
 import type { BundlePaths } from '../vm/driver.ts';
 import type { RuntimeMetadata } from '../vm/metadata.ts';
-import { Elapsed } from './elapsed.ts';
 import type { Outcome, SessionFacts } from './facts.ts';
 import { GuestConnection } from './guest-connection.ts';
 import { launch } from './launch.ts';

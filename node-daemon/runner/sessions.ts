@@ -1,9 +1,12 @@
+import { Elapsed } from '../../kube/elapsed.ts';
 import type { BundlePaths } from '../vm/driver.ts';
 import type { RunnerPorts } from './ports.ts';
 import { VmSession } from './session.ts';
 
 /** The sessions of this daemon process, by bundle. */
 export class Sessions {
+  /** Since Runners were created, by UID: outlives sessions that hold nothing. */
+  readonly ages: Elapsed;
   readonly #ports: RunnerPorts;
   readonly #changed: (uid: string) => void;
   readonly #byDir = new Map<string, VmSession>();
@@ -11,6 +14,7 @@ export class Sessions {
   constructor(ports: RunnerPorts, changed: (uid: string) => void) {
     this.#ports = ports;
     this.#changed = changed;
+    this.ages = new Elapsed(ports.clock);
   }
 
   list(): VmSession[] {

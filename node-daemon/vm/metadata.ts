@@ -65,6 +65,7 @@ export const OUTCOME_REASONS = [
   'VmExited',
   'BundleLost',
   'HostDeleted',
+  'DeadlineExceeded',
 ] as const;
 export type OutcomeReason = (typeof OUTCOME_REASONS)[number];
 

@@ -99,6 +99,14 @@ export class ControllerWorld {
     return await resources.patch(current.metadata, current.metadata.resourceVersion, patch);
   }
 
+  async patchRunner(name: string, patch: object): Promise<Stored<Runner>> {
+    const runners = this.client.resources<Runner>(RUNNERS);
+    const ref = { namespace: this.namespace, name };
+    const current = await runners.get(ref);
+    if (current === undefined) throw new Error(`Runner ${name} is gone`);
+    return await runners.patch(ref, current.metadata.resourceVersion, patch);
+  }
+
   async getHost(host: Stored<Host>): Promise<Stored<Host> | undefined> {
     return await this.client.resources<Host>(HOST_RESOURCES[host.kind]).get({ name: host.metadata.name });
   }

@@ -228,6 +228,29 @@ export const BAD_MANIFESTS: readonly BadManifest[] = [
     A_DURATION,
   ),
   runner(
+    'a deadline of nothing',
+    'templateName: linux\nactiveDeadlineSeconds: 0',
+    'spec.activeDeadlineSeconds',
+    'greater than or equal to 1',
+  ),
+  runner(
+    'a deadline that is a duration',
+    'templateName: linux\nactiveDeadlineSeconds: 1h',
+    'spec.activeDeadlineSeconds',
+    'must be of type integer',
+  ),
+  runner(
+    'a deadline with half a second',
+    'templateName: linux\nactiveDeadlineSeconds: 1.5',
+    'spec.activeDeadlineSeconds',
+    'must be of type integer',
+  ),
+  runner(
+    'a deadline beyond all measure',
+    'templateName: linux\nactiveDeadlineSeconds: 2147483648',
+    'must be of type integer with format int32 in spec.activeDeadlineSeconds',
+  ),
+  runner(
     'a selector with a key that is no label',
     'templateName: linux\nhostSelector: {"pool name": ios}',
     'spec.hostSelector',

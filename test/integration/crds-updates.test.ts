@@ -153,6 +153,12 @@ describe('a bad update of a Runner is refused with the field and what would be r
       status({ attempt: 1 }),
       ['status.attempt', 'can neither shrink nor be removed'],
     ],
+    [
+      'a deadline of nothing',
+      [],
+      { spec: { activeDeadlineSeconds: 0 } },
+      ['spec.activeDeadlineSeconds', 'greater than or equal to 1'],
+    ],
     ['an unknown phase', [], status({ phase: 'Lost' }), ['status.phase', '"Pending", "Creating"']],
     [
       'a time that is none',
@@ -195,6 +201,11 @@ describe('an update that a Runner may undergo is accepted', () => {
       [bind(1), status({ attempt: 1 }), bind(2), status({ scriptAttempt: 2 })],
     ],
     ['its end after the gate', [bind(1), status({ scriptAttempt: 1 }), status({ phase: 'Finished' })]],
+    [
+      'a deadline, a later one, and none any more',
+      [60, 3_600, null].map((activeDeadlineSeconds) => ({ spec: { activeDeadlineSeconds } })),
+    ],
+    ['a deadline once it is bound', [bind(1), { spec: { activeDeadlineSeconds: 60 } }]],
     [
       'labels, annotations and finalizers',
       [{ metadata: { labels: { a: 'b' }, finalizers: ['a.example/b'] } }],

@@ -149,7 +149,13 @@ export class RunnerLife {
     verdict: Verdict | undefined;
     host: 'stale' | 'unknown';
   }): RunnerStatus | undefined {
-    return decideForWaiting({ runner: this.runner, sinceToldMs: undefined, now: this.#now, ...facts }).status;
+    return decideForWaiting({
+      runner: this.runner,
+      sinceToldMs: undefined,
+      ageMs: 0,
+      now: this.#now,
+      ...facts,
+    }).status;
   }
 
   async #daemonSees(facts: Partial<RunnerFacts> & Pick<RunnerFacts, 'vm'>): Promise<void> {

@@ -64,6 +64,26 @@ describe('a life', () => {
     expect(conditionOf(runner, 'Stalled')?.reason).toBe('CloneFailed');
   });
 
+  test('ends at its deadline, which may be moved while it runs', async () => {
+    world.guests.exitsAtOnce = undefined;
+    await world.start();
+    for (const name of ['kept', 'late', 'lowered']) {
+      await world.createBound(name, { activeDeadlineSeconds: name === 'lowered' ? 3_600 : 5 });
+    }
+    await world.edit('kept', { spec: { activeDeadlineSeconds: 3_600 } });
+    await world.untilPhase('lowered', 'Running');
+    await world.edit('lowered', { spec: { activeDeadlineSeconds: 1 } });
+    for (const name of ['late', 'lowered']) {
+      const runner = await world.untilPhase(name, 'Error');
+      expect(conditionOf(runner, 'Stalled')?.reason).toBe('DeadlineExceeded');
+      const livedMs =
+        Date.parse(runner.status?.finishedAt ?? '') - Date.parse(runner.metadata.creationTimestamp);
+      expect(livedMs).toBeGreaterThanOrEqual(name === 'late' ? 5_000 : 1_000);
+    }
+    await world.untilPhase('kept', 'Running');
+    expect(world.machine.running()).toHaveLength(1);
+  });
+
   test('of a job is followed by the reports of its guest', async () => {
     world.guests.exitsAtOnce = undefined;
     await world.start();
