@@ -6,8 +6,11 @@ export const GROUP = 'shoesvz.dev';
 export const VERSION = 'v1alpha1';
 export const API_VERSION = `${GROUP}/${VERSION}`;
 
-/** Namespace of host Leases and of the Secrets that Templates name. */
+/** Namespace of the Leases and of the Secrets that Templates name. */
 export const SYSTEM_NAMESPACE = 'shoesvz-system';
+
+/** Lease in the system namespace that the controller which works holds. No host can have this name. */
+export const CONTROLLER_LEASE = 'shoes-vz-controller';
 
 /** Runner finalizer of one attempt on one host; it stands until that VM was observed gone. */
 export const finalizerName = (hostName: string, attempt: number): string =>

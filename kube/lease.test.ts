@@ -1,103 +1,40 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { type Clock, sleep } from './clock.ts';
-import { ApiError, ApiUnreachable } from './errors.ts';
-import { type Lease, LeaseHolder, type LeaseHolderOptions } from './lease.ts';
-import { applyMergePatch } from './merge-patch.ts';
-import type { Stored } from './object.ts';
+import type { Clock } from './clock.ts';
+import { LeaseHolder, type LeaseHolderOptions } from './lease.ts';
+import { LEASE_REF, LeaseServer, type Network } from './testing/lease-server.ts';
 import { ManualClock } from './testing/manual-clock.ts';
-
-const REF = { namespace: 'system', name: 'host-1' };
-
-/** `cut`: requests do not arrive. `deaf`: they do, and the answers are lost. */
-type Network = 'up' | 'cut' | 'deaf';
-
-/** One Lease as the API server keeps it. */
-class LeaseServer {
-  readonly clock: ManualClock;
-  lease: Stored<Lease> | undefined;
-  requests: string[] = [];
-  #revision = 0;
-
-  constructor(clock: ManualClock) {
-    this.clock = clock;
-  }
-
-  /** What one client sees of it. */
-  client(network: { state: Network; delayMs: number }): LeaseHolderOptions['resources'] {
-    const exchange = async <R>(name: string, serve: () => R): Promise<R> => {
-      const { state, delayMs } = network;
-      if (delayMs > 0) await sleep(this.clock, delayMs);
-      const lost = () => new ApiUnreachable('https://api', 'Timeout', 'no answer in time');
-      if (state === 'cut') throw lost();
-      this.requests.push(name);
-      const answer = serve();
-      if (delayMs > 0) await sleep(this.clock, delayMs);
-      if (state === 'deaf') throw lost();
-      return structuredClone(answer);
-    };
-    return {
-      get: () => exchange('get', () => this.lease),
-      create: (lease) => exchange('create', () => this.#create(lease)),
-      patch: (_, resourceVersion, patch) => exchange('patch', () => this.patch(patch, resourceVersion)),
-    };
-  }
-
-  /** Without a resourceVersion: somebody else's unfenced write. */
-  patch(patch: object, resourceVersion?: string): Stored<Lease> {
-    if (this.lease === undefined) throw new ApiError(404, 'NotFound', 'gone', { name: REF.name });
-    if (resourceVersion !== undefined && resourceVersion !== this.lease.metadata.resourceVersion) {
-      throw new ApiError(409, 'Conflict', 'the object has been modified');
-    }
-    const next = applyMergePatch(this.lease, patch) as Stored<Lease>;
-    this.lease = { ...next, metadata: { ...next.metadata, resourceVersion: this.#next() } };
-    return this.lease;
-  }
-
-  #create(lease: Lease): Stored<Lease> {
-    if (this.lease !== undefined) throw new ApiError(409, 'AlreadyExists', 'taken');
-    const creationTimestamp = new Date(this.clock.now()).toISOString();
-    const metadata = {
-      ...lease.metadata,
-      uid: this.#next(),
-      resourceVersion: this.#next(),
-      creationTimestamp,
-    };
-    this.lease = { ...structuredClone(lease), metadata };
-    return this.lease;
-  }
-
-  #next(): string {
-    this.#revision += 1;
-    return String(this.#revision);
-  }
-}
 
 interface Holder {
   readonly lease: LeaseHolder;
-  readonly network: { state: Network; delayMs: number };
+  readonly network: Network;
   readonly told: string[];
 }
 
 function setup() {
   const clock = new ManualClock();
   const server = new LeaseServer(clock);
-  const holder = (identity: string, options: { wallOffsetMs?: number } = {}): Holder => {
-    const network: Holder['network'] = { state: 'up', delayMs: 0 };
+  const holder = (
+    identity: string,
+    options: { wallOffsetMs?: number } & Partial<LeaseHolderOptions> = {},
+  ): Holder => {
+    const { wallOffsetMs = 0, ...more } = options;
+    const network: Network = { state: 'up', delayMs: 0 };
     const told: string[] = [];
     const own: Clock = {
-      now: () => clock.now() + (options.wallOffsetMs ?? 0),
+      now: () => clock.now() + wallOffsetMs,
       monotonic: () => clock.monotonic(),
       setTimeout: (callback, ms) => clock.setTimeout(callback, ms),
     };
     const lease = new LeaseHolder({
       resources: server.client(network),
-      ref: REF,
+      ref: LEASE_REF,
       identity,
       clock: own,
       random: () => 0,
       onAcquired: () => told.push('acquired'),
       onLost: (loss) => told.push(loss),
+      ...more,
     });
     return { lease, network, told };
   };
@@ -194,7 +131,7 @@ describe('holding a lease', () => {
     const a = holder('a');
     a.lease.start();
     await clock.advance(0);
-    server.lease = undefined;
+    server.delete();
     await clock.advance(10_000);
     expect(a.told).toEqual(['acquired', 'Deleted', 'acquired']);
   });
@@ -222,6 +159,35 @@ describe('holding a lease', () => {
     expect(second.lease.isFresh).toBe(true);
   });
 
+  test('is relied upon for less than others wait, where that is asked for', async () => {
+    const { clock, holder } = setup();
+    const a = holder('a', { reliedOnMs: 15_000 });
+    const b = holder('b');
+    a.lease.start();
+    await clock.advance(0);
+    b.lease.start();
+    a.network.state = 'cut';
+    await clock.advance(14_999);
+    expect(a.lease.isFresh).toBe(true);
+    await clock.advance(1);
+    expect([a.lease.isFresh, a.told, b.lease.isFresh]).toEqual([false, ['acquired', 'Expired'], false]);
+    await clock.advance(25_001);
+    expect(b.lease.isFresh).toBe(true);
+  });
+
+  test('says what keeps it from being renewed, as long as that lasts', async () => {
+    const { clock, holder } = setup();
+    const a = holder('a');
+    a.lease.start();
+    await clock.advance(0);
+    a.network.state = 'cut';
+    await clock.advance(10_000);
+    expect(a.lease.problem).toMatchObject({ reason: 'Timeout' });
+    a.network.state = 'up';
+    await clock.advance(2_000);
+    expect(a.lease.problem).toBeUndefined();
+  });
+
   test('leaves no timer behind', async () => {
     const { clock, holder } = setup();
     const a = holder('a');
@@ -244,7 +210,7 @@ describe('a lease that another holds', () => {
     b.lease.start();
     await clock.advance(40_000);
     expect([b.lease.isFresh, b.lease.otherHolder]).toEqual([false, 'a']);
-    await clock.advance(2_000);
+    await clock.advance(1);
     expect([b.lease.isFresh, b.lease.otherHolder]).toEqual([true, undefined]);
     expect(server.lease?.spec).toMatchObject({ holderIdentity: 'b', leaseTransitions: 1 });
   });
@@ -262,6 +228,44 @@ describe('a lease that another holds', () => {
     expect([b.lease.isFresh, b.told]).toEqual([true, ['acquired']]);
   });
 
+  test('is taken only after its whole term when its object was deleted, for its holder may not know yet', async () => {
+    const { clock, server, holder } = setup();
+    const a = holder('a');
+    a.lease.start();
+    await clock.advance(0);
+    a.network.state = 'cut';
+    const b = holder('b');
+    b.lease.start();
+    await clock.advance(5_000);
+    server.delete();
+    b.lease.hurry();
+    await clock.advance(35_000);
+    expect([a.lease.isFresh, b.lease.isFresh]).toEqual([false, false]);
+    await clock.advance(1);
+    expect(b.lease.isFresh).toBe(true);
+  });
+
+  test('is tried at once where one hears that it has changed, also in the middle of a turn', async () => {
+    const { clock, holder } = setup();
+    const [a, b, c] = [holder('a'), holder('b'), holder('c')];
+    a.lease.start();
+    await clock.advance(0);
+    b.lease.start();
+    c.lease.start();
+    await clock.advance(500);
+    await a.lease.stop({ release: true });
+    b.lease.hurry();
+    await clock.advance(0);
+    expect(b.lease.isFresh).toBe(true);
+    c.network.delayMs = 100;
+    c.lease.hurry();
+    await clock.advance(150);
+    await b.lease.stop({ release: true });
+    c.lease.hurry();
+    await clock.advance(500);
+    expect(c.lease.isFresh).toBe(true);
+  });
+
   test('is never taken while it is renewed, whatever the wall clocks say', async () => {
     const { clock, holder } = setup();
     const a = holder('a');
@@ -276,7 +280,12 @@ describe('a lease that another holds', () => {
 
 type Step =
   | { readonly do: 'advance'; readonly ms: number }
-  | { readonly do: 'network'; readonly who: number; readonly state: Network; readonly delayMs: number }
+  | {
+      readonly do: 'network';
+      readonly who: number;
+      readonly state: Network['state'];
+      readonly delayMs: number;
+    }
   | { readonly do: 'restart'; readonly who: number; readonly release: boolean };
 
 const who = fc.constantFrom(0, 1, 2);
@@ -290,7 +299,7 @@ const step: fc.Arbitrary<Step> = fc.oneof(
     arbitrary: fc.record({
       do: fc.constant('network'),
       who,
-      state: fc.constantFrom<Network>('up', 'cut', 'deaf'),
+      state: fc.constantFrom<Network['state']>('up', 'cut', 'deaf'),
       delayMs: fc.constantFrom(0, 50, 5_000, 15_000),
     }),
   },

@@ -37,6 +37,11 @@ export interface LeaseHolderOptions {
   readonly identity: string;
   /** How long a renewal counts; whole seconds. Default: 40 s. */
   readonly durationMs?: number | undefined;
+  /**
+   * How long a renewal is relied upon here. The rest of `durationMs` is left for what was begun before to end, so
+   * that it has ended when another holder may begin. Default: all of `durationMs`.
+   */
+  readonly reliedOnMs?: number | undefined;
   /** Default: 10 s. */
   readonly renewEveryMs?: number | undefined;
   /** How often a renewal that failed, or a Lease that another holds, is tried. Default: 2 s. */
@@ -52,11 +57,11 @@ export interface LeaseHolderOptions {
   readonly random?: (() => number) | undefined;
 }
 
-/** What another holder's Lease looked like when it last changed, and since when it has not. */
+/** What another holder's Lease looked like when it last changed, and until when it counts unchanged. */
 interface Observation {
   readonly resourceVersion: string;
-  readonly holder: string;
-  readonly since: number;
+  /** Monotonic time after which it counts as run out. */
+  readonly until: number;
 }
 
 /**
@@ -69,6 +74,7 @@ export class LeaseHolder {
   readonly #options: LeaseHolderOptions;
   readonly #clock: Clock;
   readonly #durationMs: number;
+  readonly #reliedOnMs: number;
   readonly #stop = new AbortController();
   readonly #acquiring = Promise.withResolvers<void>();
   #running: Promise<void> | undefined;
@@ -78,6 +84,9 @@ export class LeaseHolder {
   #expiry: Timer | undefined;
   #observed: Observation | undefined;
   #otherHolder: string | undefined;
+  #problem: unknown;
+  #nap = new AbortController();
+  #hurried = false;
 
   constructor(options: LeaseHolderOptions) {
     this.#options = options;
@@ -86,6 +95,7 @@ export class LeaseHolder {
     if (this.#durationMs < 1000 || this.#durationMs % 1000 !== 0) {
       throw new RangeError('durationMs must be whole seconds');
     }
+    this.#reliedOnMs = Math.min(options.reliedOnMs ?? this.#durationMs, this.#durationMs);
     this.#acquiring.promise.catch(() => undefined);
   }
 
@@ -107,6 +117,11 @@ export class LeaseHolder {
     return this.#otherHolder;
   }
 
+  /** Why the last turn failed; undefined where the API server answered. */
+  get problem(): unknown {
+    return this.#problem;
+  }
+
   /** Resolves when the Lease is held for the first time; rejects when stopped before. */
   get acquired(): Promise<void> {
     return this.#acquiring.promise;
@@ -117,12 +132,19 @@ export class LeaseHolder {
     if (!this.#stop.signal.aborted) this.#running ??= this.#run();
   }
 
+  /** The Lease seems to have changed: the next turn is taken now. */
+  hurry(): void {
+    this.#hurried = true;
+    this.#nap.abort();
+  }
+
   /**
    * Ends the renewals; with `release`, hands the Lease back so that another need not wait for its end. Only
    * release when nothing that it protects goes on. Final.
    */
   async stop(options: { release: boolean }): Promise<void> {
     this.#stop.abort();
+    this.#nap.abort();
     this.#acquiring.reject(new Error('stopped before the Lease was acquired'));
     await this.#running;
     const held = this.#held;
@@ -139,22 +161,38 @@ export class LeaseHolder {
   }
 
   async #run(): Promise<void> {
-    const { renewEveryMs = 10_000, retryEveryMs = 2_000, random = Math.random } = this.#options;
     while (!this.#stop.signal.aborted) {
+      this.#nap = new AbortController();
+      this.#hurried = false;
       const startedAt = this.#clock.monotonic();
       const renewed = (await this.#turn()) && this.isFresh;
-      const period = (renewed ? renewEveryMs : retryEveryMs) * (1 - random() / 10);
-      await sleep(this.#clock, startedAt + period - this.#clock.monotonic(), this.#stop.signal);
+      if (this.#hurried || this.#stop.signal.aborted) continue;
+      await sleep(
+        this.#clock,
+        this.#nextTurnAt(startedAt, renewed) - this.#clock.monotonic(),
+        this.#nap.signal,
+      );
     }
+  }
+
+  /** A Lease that runs out is tried at that moment, and not at the next turn after it. */
+  #nextTurnAt(startedAt: number, renewed: boolean): number {
+    const { renewEveryMs = 10_000, retryEveryMs = 2_000, random = Math.random } = this.#options;
+    const turn = startedAt + (renewed ? renewEveryMs : retryEveryMs) * (1 - random() / 10);
+    const until = this.#observed?.until ?? Number.NEGATIVE_INFINITY;
+    return until >= this.#clock.monotonic() ? Math.min(turn, until + 1) : turn;
   }
 
   /** One attempt to acquire or renew; whether it succeeded. */
   async #turn(): Promise<boolean> {
     try {
       const known = this.#held;
-      if (known !== undefined && (await this.#renewKnown(known))) return true;
-      return await this.#readAndWrite();
+      const renewed = known !== undefined && (await this.#renewKnown(known));
+      const held = renewed || (await this.#readAndWrite());
+      this.#problem = undefined;
+      return held;
     } catch (error) {
+      this.#problem = error;
       this.#options.onProblem?.(error);
       return false;
     }
@@ -178,7 +216,7 @@ export class LeaseHolder {
   async #readAndWrite(): Promise<boolean> {
     const { resources, ref, identity } = this.#options;
     const lease = await resources.get(ref);
-    if (lease === undefined) return await this.#create();
+    if (lease === undefined) return this.#isWaitedFor() ? false : await this.#create();
     const holder = lease.spec?.holderIdentity ?? '';
     if (holder !== '' && holder !== identity) {
       this.#lose('Taken');
@@ -200,11 +238,16 @@ export class LeaseHolder {
     const now = this.#clock.monotonic();
     this.#setOtherHolder(holder);
     if (this.#observed?.resourceVersion !== resourceVersion) {
-      this.#observed = { resourceVersion, holder, since: now };
+      const termMs = (lease.spec?.leaseDurationSeconds ?? this.#durationMs / 1000) * 1000;
+      this.#observed = { resourceVersion, until: now + termMs };
       return false;
     }
-    const termMs = (lease.spec?.leaseDurationSeconds ?? this.#durationMs / 1000) * 1000;
-    return now - this.#observed.since > termMs;
+    return !this.#isWaitedFor();
+  }
+
+  /** Whether another holder may still rely on what was seen of it last. */
+  #isWaitedFor(): boolean {
+    return this.#observed !== undefined && this.#clock.monotonic() <= this.#observed.until;
   }
 
   async #create(): Promise<boolean> {
@@ -256,9 +299,9 @@ export class LeaseHolder {
     this.#held = lease;
     this.#observed = undefined;
     this.#setOtherHolder(undefined);
-    if (this.#clock.monotonic() >= sent.monotonic + this.#durationMs) return;
-    this.#freshUntil = sent.monotonic + this.#durationMs;
-    this.#wallFreshUntil = sent.wall + this.#durationMs;
+    if (this.#clock.monotonic() >= sent.monotonic + this.#reliedOnMs) return;
+    this.#freshUntil = sent.monotonic + this.#reliedOnMs;
+    this.#wallFreshUntil = sent.wall + this.#reliedOnMs;
     this.#expiry?.cancel();
     this.#expiry = this.#clock.setTimeout(() => this.#expire(), this.#freshUntil - this.#clock.monotonic());
     this.#acquiring.resolve();

@@ -10,7 +10,7 @@ export interface TransportOptions {
   readonly access: ClusterAccess;
   readonly clock: Clock;
   readonly userAgent: string;
-  /** Bound of each call, waits for a connection and retries included. */
+  /** Bound of each call, waits for a connection and retries included. Nothing is sent after it. */
   readonly timeoutMs: number;
   /** Ends every call and stream, and refuses new ones. */
   readonly signal: AbortSignal | undefined;
@@ -163,7 +163,7 @@ export class Transport {
   async #attempts(request: ApiRequest, deadline: number, signal: AbortSignal): Promise<string> {
     let reauthenticated = false;
     for (let retries = 0; ; retries += 1) {
-      const outcome = await this.#once(request, signal);
+      const outcome = await this.#once(request, deadline, signal);
       if ('body' in outcome) return outcome.body;
       if (outcome.error.code === 401 && !reauthenticated) {
         reauthenticated = true;
@@ -176,8 +176,12 @@ export class Transport {
     }
   }
 
-  async #once(request: ApiRequest, signal: AbortSignal): Promise<Outcome> {
+  async #once(request: ApiRequest, deadline: number, signal: AbortSignal): Promise<Outcome> {
     const credential = await unlessAborted(signal, this.#credentials.current());
+    // The timer that ends the call may be late, as after this process was stopped and resumed.
+    if (this.#options.clock.monotonic() >= deadline) {
+      throw new ApiUnreachable(this.server, 'Timeout', 'no answer in time');
+    }
     try {
       const response = await this.#poolsFor(credential.tls).calls.request({
         ...this.#target(request, credential),

@@ -1,5 +1,6 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
+import { CONTROLLER_LEASE } from '../../crds/meta.ts';
 import { DnsName } from '../../crds/scalars.ts';
 import { HOST_NAME_MAX, hostNameFrom, hostNameProblem } from './name.ts';
 
@@ -12,6 +13,7 @@ test.each([
   [`${'a'.repeat(HOST_NAME_MAX - 1)}.example.com`, 'a'.repeat(HOST_NAME_MAX - 1)],
   ['マック', undefined],
   ['', undefined],
+  [CONTROLLER_LEASE, undefined],
 ])('the machine %j is the host %j', (hostname, expected) => {
   expect(hostNameFrom(hostname)).toBe(expected);
 });
@@ -44,6 +46,7 @@ test.each([
   ['a..b', /lower-case/],
   ['', /lower-case/],
   ['a'.repeat(HOST_NAME_MAX + 1), /at most 52 characters/],
+  [CONTROLLER_LEASE, /the controller's own Lease/],
 ])('%j is refused with what would be right', (name, problem) => {
   expect(hostNameProblem(name)).toMatch(problem);
 });

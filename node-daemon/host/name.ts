@@ -1,3 +1,5 @@
+import { CONTROLLER_LEASE } from '../../crds/meta.ts';
+
 /**
  * Longest host name. A Runner's finalizer is `vm.shoesvz.dev/<host>.<attempt>`, and Kubernetes allows 63
  * characters after the slash; ten digits are the longest attempt.
@@ -14,6 +16,7 @@ export function hostNameProblem(name: string): string | undefined {
   if (!HOST_NAME.test(name)) {
     return `must be a DNS name of lower-case letters, digits, "-" and ".", and "${name}" is not`;
   }
+  if (name === CONTROLLER_LEASE) return `must not be "${name}": the controller's own Lease has that name`;
   return undefined;
 }
 
@@ -32,5 +35,5 @@ export function hostNameFrom(hostname: string): string | undefined {
     .join('.')
     .slice(0, HOST_NAME_MAX)
     .replace(/[-.]+$/, '');
-  return name === '' ? undefined : name;
+  return name === '' || name === CONTROLLER_LEASE ? undefined : name;
 }
