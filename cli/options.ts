@@ -109,6 +109,12 @@ export const placementOption = (): Option =>
     .choices(['spread', 'pack'])
     .default('spread');
 
+export const leaderElectOption = (): Option =>
+  option('--leader-elect', 'of several controllers one works, the others wait; default: yes').default(true);
+
+export const noLeaderElectOption = (): Option =>
+  option('--no-leader-elect', 'works at once: only where there is no other controller');
+
 export const metricsPortOption = (defaultPort: number): Option =>
   option('--metrics-port <port>', 'port of /metrics, /healthz and /readyz; 0: none')
     .argParser(integer(0, 65535))

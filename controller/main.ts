@@ -15,6 +15,7 @@ import { ControllerError } from './error.ts';
 import type { Events } from './events.ts';
 import { HostController } from './host/controller.ts';
 import { allHosts, allInformers, createInformers, type Informers } from './informers.ts';
+import { type ElectionOptions, Leadership } from './leadership.ts';
 import { ControllerMetrics } from './metrics.ts';
 import { asControllerError, preflight } from './preflight.ts';
 import { ProblemLog } from './problems.ts';
@@ -33,6 +34,8 @@ export interface ControllerOptions {
   readonly http?: { readonly host?: string | undefined; readonly port: number } | undefined;
   /** Least time without a renewed Lease after which a host counts as lost. Default: 40 s. */
   readonly hostGraceMs?: number | undefined;
+  /** Several controllers, of which one works at a time. Absent: there is no other one. */
+  readonly election?: ElectionOptions | undefined;
   /** Ends the controller, as `stop` does. */
   readonly signal?: AbortSignal | undefined;
   readonly clock?: Clock | undefined;
@@ -41,13 +44,15 @@ export interface ControllerOptions {
 export interface RunningController {
   /** The port of `http`. */
   readonly httpPort: number | undefined;
+  /** Resolves when the API server was found to serve this controller: it works, or waits to. Rejects as `ready` does. */
+  readonly started: Promise<void>;
   /**
-   * Resolves when all kinds have been listed and binding has begun. Rejects, and stops the controller, where
+   * Resolves when it leads, all kinds have been listed since, and binding has begun. Rejects, and stops the controller, where
    * the API server cannot be reached, turns it away or serves other kinds: ApiUnreachable, or ControllerError
    * with one line. After that it goes on trying, whatever the API server does.
    */
   readonly ready: Promise<void>;
-  /** Rejects when the controller ends by itself. */
+  /** Rejects when the controller ends by itself: nobody can reach its metrics, or it leads no more. */
   readonly failed: Promise<never>;
   /** Resolves when nothing is being written any more. Idempotent. */
   stop(): Promise<void>;
@@ -60,14 +65,16 @@ const EVENTS_DEADLINE_MS = 2_000;
 export async function runController(options: ControllerOptions): Promise<RunningController> {
   const controller = new Controller(options);
   const http = options.http === undefined ? undefined : await controller.serve(options.http);
-  const ready = controller.start();
+  const started = controller.start();
+  const ready = started.then(() => controller.begin());
   // Whoever awaits it gets the rejection; that nobody does is no error.
   ready.catch(() => undefined);
   const stop = () => controller.stop();
   options.signal?.addEventListener('abort', () => void stop(), { once: true });
   if (options.signal?.aborted) void stop();
-  const failed = http?.failed ?? new Promise<never>(() => {});
-  return { httpPort: http?.port, ready, failed, stop };
+  const failed = Promise.race([controller.lost, ...(http === undefined ? [] : [http.failed])]);
+  failed.catch(() => undefined);
+  return { httpPort: http?.port, started, ready, failed, stop };
 }
 
 /** The parts of a controller; none has begun. */
@@ -81,8 +88,11 @@ interface Parts {
   readonly defaults: DefaultClassWarning;
 }
 
+/** All that they write goes through `client`. */
 function createParts(
-  { client, log, placement = 'spread', hostGraceMs = HOST_GRACE_MS, clock = systemClock }: ControllerOptions,
+  { log, placement = 'spread', hostGraceMs = HOST_GRACE_MS, clock = systemClock }: ControllerOptions,
+  client: KubeClient,
+  leads: () => boolean,
   onProblem: (plural: string, problem: InformerProblem) => void,
 ): Parts {
   const informers = createInformers({ client, clock, onProblem });
@@ -112,6 +122,7 @@ function createParts(
     runners: () => informers.runners.store.list(),
     isLost: (hostName) => hosts.isLost(hostName),
     waiting: () => runners.waiting,
+    leads,
   });
   const runners = new RunnerController({
     informers,
@@ -136,23 +147,44 @@ function createParts(
 
 class Controller {
   readonly #options: ControllerOptions;
+  readonly #leadership: Leadership;
   readonly #parts: Parts;
   readonly #problems: ProblemLog;
   readonly #refused = Promise.withResolvers<never>();
+  readonly #lost = Promise.withResolvers<never>();
+  #loss: ControllerError | undefined;
   #http: HttpEndpoint | undefined;
   #isReady = false;
   #stopping: Promise<void> | undefined;
 
   constructor(options: ControllerOptions) {
     this.#options = options;
-    this.#refused.promise.catch(() => undefined);
-    this.#parts = createParts(options, (plural, problem) => this.#problem(plural, problem));
+    const { client, log, clock = systemClock } = options;
+    for (const { promise } of [this.#refused, this.#lost]) promise.catch(() => undefined);
+    this.#leadership = new Leadership({
+      election: options.election,
+      onLost: (loss) => this.#onLost(loss),
+      onProblem: (error, retryInMs) => this.#problem(LEASES.plural, { error, failures: 1, retryInMs }),
+      clock,
+      log,
+    });
+    this.#parts = createParts(
+      options,
+      this.#leadership.guard(client),
+      () => this.#isReady && this.#leadership.isLeader,
+      (plural, problem) => this.#problem(plural, problem),
+    );
     const informers = allInformers(this.#parts.informers);
     this.#problems = new ProblemLog({
-      log: options.log,
-      clock: options.clock ?? systemClock,
-      isWell: () => informers.every((informer) => informer.problem === undefined),
+      log,
+      clock,
+      isWell: () => this.#leadership.isWell && informers.every((informer) => informer.problem === undefined),
     });
+  }
+
+  /** Rejects when this controller led and does no more. */
+  get lost(): Promise<never> {
+    return this.#lost.promise;
   }
 
   async serve(http: { host?: string | undefined; port: number }): Promise<HttpEndpoint> {
@@ -160,22 +192,39 @@ class Controller {
     this.#http = await serveHttp({
       ...http,
       metrics: async () => ({ contentType: registry.contentType, body: await registry.metrics() }),
-      notReady: () => (this.#isReady ? undefined : 'the API server has not been listed yet'),
+      notReady: () =>
+        this.#isReady || this.#leadership.isWaiting ? undefined : 'the API server has not been listed yet',
     });
     return this.#http;
   }
 
+  /** Whether there is anything to work with, asked before this controller leads. */
   async start(): Promise<void> {
-    try {
-      await preflight(this.#options.client);
+    await this.#orStop(async () => await preflight(this.#options.client));
+  }
+
+  /**
+   * Waits until this controller leads, and only then lists, by quorum: all that is decided from is at least as new
+   * as the Lease.
+   */
+  async begin(): Promise<void> {
+    await this.#orStop(async () => {
+      await Promise.race([this.#leadership.elected(), this.#refused.promise]);
       const informers = allInformers(this.#parts.informers);
       for (const informer of informers) informer.start();
       const synced = Promise.all(informers.map((informer) => informer.synced));
       await Promise.race([synced, this.#refused.promise]);
       this.#begin();
+    });
+  }
+
+  async #orStop(work: () => Promise<void>): Promise<void> {
+    try {
+      await work();
     } catch (error) {
       const wasStopped = this.#stopping !== undefined;
       await this.stop();
+      if (this.#loss !== undefined) throw this.#loss;
       if (wasStopped)
         throw new ControllerError('the controller was stopped before it was ready', { cause: error });
       throw asControllerError(error, this.#options.client.server);
@@ -215,8 +264,15 @@ class Controller {
     defaults.stop();
     await Promise.all([runners.stop(), hosts.stop(), templates.stop()]);
     await Promise.all(allInformers(informers).map((informer) => informer.stop()));
-    await recorder.stop({ deadlineMs: EVENTS_DEADLINE_MS });
+    await recorder.stop({ deadlineMs: this.#leadership.isLeader ? EVENTS_DEADLINE_MS : 0 });
+    await this.#leadership.stop();
     await this.#http?.close();
+  }
+
+  #onLost(loss: ControllerError): void {
+    this.#loss = loss;
+    this.#lost.reject(loss);
+    void this.stop();
   }
 
   #problem(plural: string, problem: InformerProblem): void {

@@ -19,6 +19,7 @@ beforeEach(() => {
     hosts: () => hosts,
     runners: () => runners,
     isLost: (name) => lost.has(name),
+    leads: () => true,
     waiting: () => 4,
   });
 });

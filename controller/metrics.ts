@@ -12,6 +12,8 @@ export interface MetricsSources {
   isLost(hostName: string): boolean;
   /** Runners that wait for a host. */
   waiting(): number;
+  /** Whether this controller binds: of several, one does. */
+  leads(): boolean;
 }
 
 /** Parts of a Runner's start, as `status.timings` names them. */
@@ -44,6 +46,7 @@ export class ControllerMetrics implements BindObserver {
   readonly #counted = new Map<string, Set<StartupPart>>();
 
   constructor(sources: MetricsSources) {
+    this.#leaderGauge(sources);
     this.#hostGauges(sources);
     this.#runnerGauges(sources);
     const histogram = { registers: [this.registry] };
@@ -95,6 +98,17 @@ export class ControllerMetrics implements BindObserver {
     if (counted.has(part)) return false;
     this.#counted.set(uid, counted.add(part));
     return true;
+  }
+
+  #leaderGauge(sources: MetricsSources): void {
+    new Gauge({
+      name: 'shoesvz_leader',
+      help: '1 where this controller binds Runners, 0 where it waits for another one to end. One that waits counts no hosts and no Runners.',
+      registers: [this.registry],
+      collect() {
+        this.set(sources.leads() ? 1 : 0);
+      },
+    });
   }
 
   #hostGauges(sources: MetricsSources): void {

@@ -80,5 +80,11 @@ export function asControllerError(error: unknown, server: string): Error {
       { cause: error },
     );
   }
+  if (isNotFound(error) && error.details?.kind === 'namespaces') {
+    return new ControllerError(
+      `the namespace ${SYSTEM_NAMESPACE} is missing on the API server at ${server}: create it (deploy/namespace.yaml)`,
+      { cause: error },
+    );
+  }
   return error instanceof Error ? error : new Error(String(error));
 }

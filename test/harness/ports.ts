@@ -1,4 +1,5 @@
-import { connect } from 'node:net';
+import { once } from 'node:events';
+import { type AddressInfo, connect, createServer } from 'node:net';
 
 /** Whether somebody takes TCP connections there. */
 export function isListening(host: string, port: number): Promise<boolean> {
@@ -12,4 +13,14 @@ export function isListening(host: string, port: number): Promise<boolean> {
     socket.once('error', settle(false));
     socket.once('timeout', settle(false));
   });
+}
+
+/** A port of loopback that nobody listens on now. */
+export async function freePort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = server.address() as AddressInfo;
+  server.close();
+  await once(server, 'close');
+  return port;
 }

@@ -10,6 +10,7 @@ import type { Runner } from '../../crds/runner.ts';
 import { ApiUnreachable } from '../../kube/errors.ts';
 import type { Stored } from '../../kube/object.ts';
 import { LINUX_BUNDLE } from '../builders/template.ts';
+import { finishAsTheyCome, hostsEverBound, inBatches, mostAtOnce } from './controller-churn.ts';
 import { interfered, mayBind } from './controller-client.ts';
 import { SkippingClock } from './controller-clock.ts';
 import { controllerSuite, withBasics } from './controller-suite.ts';
@@ -171,13 +172,7 @@ describe('many Runners', () => {
     await kill(controller);
     expect(new Set(world.boundOrder)).toEqual(new Set(names));
     expect(mostAtOnce(world)).toBeLessThanOrEqual(6);
-    const hostsOf = (name: string) =>
-      new Set(
-        world.sights
-          .filter(({ metadata, spec }) => metadata.name === name && spec.binding !== undefined)
-          .map(({ spec }) => spec.binding?.hostUID),
-      );
-    expect(names.filter((name) => hostsOf(name).size !== 1)).toEqual([]);
+    expect(names.filter((name) => hostsEverBound(world, name).size !== 1)).toEqual([]);
   });
 });
 
@@ -185,39 +180,6 @@ const isOlder = (a: Stored<Runner>, b: Stored<Runner>): number => {
   const [left, right] = [a, b].map(({ metadata }) => `${metadata.creationTimestamp} ${metadata.uid}`);
   return (left ?? '') < (right ?? '') ? -1 : 1;
 };
-
-/** Ends each Runner some time after it was bound, until so many have been. */
-async function finishAsTheyCome(world: ControllerWorld, total: number): Promise<void> {
-  const finished = new Set<string>();
-  while (finished.size < total) {
-    const next = () => world.boundOrder.filter((name) => !finished.has(name));
-    await world.until(`one more Runner bound after ${finished.size}`, () => next().length > 0);
-    const names = next().slice(0, 10);
-    for (const name of names) finished.add(name);
-    await Promise.all(names.map(async (name) => await world.finish(name)));
-  }
-}
-
-async function inBatches(names: readonly string[], size: number, make: (name: string) => Promise<void>) {
-  for (let start = 0; start < names.length; start += size) {
-    await Promise.all(names.slice(start, start + size).map(make));
-  }
-}
-
-/** The most Runners that any host held at any moment, by replaying all that was seen. */
-function mostAtOnce(world: ControllerWorld): number {
-  const hostOf = new Map<string, string>();
-  let most = 0;
-  for (const { metadata, spec } of world.sights) {
-    const holds = spec.binding !== undefined && (metadata.finalizers ?? []).length > 0;
-    if (holds) hostOf.set(metadata.uid, spec.binding?.hostName ?? '');
-    else hostOf.delete(metadata.uid);
-    const counts = new Map<string, number>();
-    for (const host of hostOf.values()) counts.set(host, (counts.get(host) ?? 0) + 1);
-    most = Math.max(most, ...counts.values());
-  }
-  return most;
-}
 
 const CONTROLLER_PROCESS = fileURLToPath(new URL('./controller-process.ts', import.meta.url));
 

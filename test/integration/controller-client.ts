@@ -51,10 +51,11 @@ export async function impersonating(
   kubeconfig: string,
   directory: string,
   user: string,
+  file = 'impersonating',
 ): Promise<KubeClient> {
   const config = parse(await readFile(kubeconfig, 'utf8')) as { users: { user: { as?: string } }[] };
   for (const entry of config.users) entry.user.as = user;
-  const kubeconfigPath = join(directory, 'impersonating.kubeconfig');
+  const kubeconfigPath = join(directory, `${file}.kubeconfig`);
   await writeFile(kubeconfigPath, stringify(config), { mode: 0o600 });
   return loadKubeClient({ kubeconfigPath, userAgent: 'shoes-vz-controller/test' });
 }
