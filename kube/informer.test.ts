@@ -172,6 +172,60 @@ describe('an informer', () => {
     expect([story, informer.problem]).toEqual([['+b'], undefined]);
   });
 
+  const refused = new ApiUnreachable('https://api.test', 'Refused', 'connection refused');
+
+  test.each([
+    ['its paths', new ApiError(503, 'ServiceUnavailable', '…', { retryAfterSeconds: 5 })],
+    [
+      'its storage',
+      new ApiError(429, 'TooManyRequests', 'storage is (re)initializing', { retryAfterSeconds: 1 }),
+    ],
+    ['its roles', new ApiError(403, 'Forbidden', 'things is forbidden')],
+    ['its CRDs', new ApiError(404, 'KindNotServed', 'the API server does not serve things')],
+  ])(
+    'is back within half a second of a server that has just begun to listen, and lacks %s',
+    async (_, answer) => {
+      const { clock, api, server, informer, problems, story } = await synced();
+      api.outage = refused;
+      api.cut();
+      await clock.advance(10_000);
+      const before = problems.length;
+      api.outage = answer;
+      await clock.advance(8_000);
+      expect(problems.slice(before + 1, before + 6).map(({ retryInMs }) => retryInMs)).toEqual([
+        ...[400, 400, 400, 400, 400],
+      ]);
+      api.outage = undefined;
+      server.create('b', 2);
+      await clock.advance(400);
+      expect([story, informer.problem]).toEqual([['+b'], undefined]);
+    },
+  );
+
+  test('lets go of a server that answers like one that starts, but goes on with it', async () => {
+    const { clock, api, problems } = await synced();
+    api.outage = refused;
+    api.cut();
+    await clock.advance(1_000);
+    api.outage = new ApiError(503, 'ServiceUnavailable', '…');
+    await clock.advance(120_000);
+    expect(problems.at(-1)?.retryInMs).toBe(15_000);
+    expect(problems.length).toBeLessThan(60);
+  });
+
+  test('waits as long as an overloaded server asks, even right after it has begun to listen', async () => {
+    const { clock, api, problems } = await synced();
+    api.outage = refused;
+    api.cut();
+    await clock.advance(1_000);
+    const before = problems.length;
+    api.outage = new ApiError(429, 'TooManyRequests', 'try again later', { retryAfterSeconds: 3 });
+    await clock.advance(60_000);
+    expect(problems.slice(before, before + 6).map(({ retryInMs }) => retryInMs)).toEqual([
+      ...[3_000, 3_000, 3_000, 3_200, 6_400, 12_800],
+    ]);
+  });
+
   test('says why it does not follow, and tries ever more slowly, but at least every fifteen seconds', async () => {
     const { clock, api, informer, problems } = await synced();
     api.outage = new ApiError(403, 'Forbidden', 'things is forbidden');

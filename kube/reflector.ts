@@ -1,7 +1,7 @@
 import { backoffMs } from './backoff.ts';
 import { type Collection, listAllPages, type WatchOptions } from './client.ts';
 import { type Clock, sleep } from './clock.ts';
-import { ApiError, ApiUnreachable, isGone, isResourceVersionTooLarge } from './errors.ts';
+import { ApiError, ApiUnreachable, isGone, isResourceVersionTooLarge, isTooManyRequests } from './errors.ts';
 import type { KubeObject, Stored } from './object.ts';
 import type { WatchEvent } from './watch.ts';
 
@@ -35,6 +35,13 @@ const BACKOFF = { baseMs: 200, maxMs: 15_000 };
  * this would be blindness after it is back.
  */
 const REFUSED_BACKOFF = { baseMs: 200, maxMs: 800 };
+/**
+ * In the seconds after nobody listened a server that answers is starting: it turns requests away before it does any
+ * work for them ("before all known HTTP paths have been installed", "storage is (re)initializing", a CRD that it
+ * does not serve yet), and takes writes a moment later.
+ */
+const STARTING_BACKOFF = { baseMs: 200, maxMs: 400 };
+const STARTING_MS = 15_000;
 const MIN_WATCH_SECONDS = 300;
 /** A position that the server keeps failing at is given up after so many tries, and listed anew. */
 const GIVE_UP_POSITION_AFTER = 3;
@@ -51,6 +58,10 @@ export class Reflector<T extends KubeObject> {
   #failures = 0;
   /** Of the failures, those where nobody listened: they say nothing of how a server that answers fares. */
   #refusals = 0;
+  /** Of the failures, those at a server that was starting. */
+  #tooEarly = 0;
+  /** When nobody listened last, on the monotonic clock. */
+  #refusedAt = Number.NEGATIVE_INFINITY;
 
   constructor(options: ReflectorOptions<T>, sink: ReflectorSink<T>) {
     this.#options = options;
@@ -72,12 +83,19 @@ export class Reflector<T extends KubeObject> {
   }
 
   #pauseAfter(error: Error): number {
-    const { random } = this.#options;
-    if (!(error instanceof ApiUnreachable && error.reason === 'Refused')) {
-      return backoffMs(this.#failures - this.#refusals, BACKOFF, random);
+    const { clock, random } = this.#options;
+    const now = clock.monotonic();
+    if (error instanceof ApiUnreachable && error.reason === 'Refused') {
+      this.#refusedAt = now;
+      this.#refusals += 1;
+      return backoffMs(this.#refusals, REFUSED_BACKOFF, random);
     }
-    this.#refusals += 1;
-    return backoffMs(this.#refusals, REFUSED_BACKOFF, random);
+    if (now - this.#refusedAt < STARTING_MS && !isOverloaded(error)) {
+      this.#tooEarly += 1;
+      return backoffMs(this.#tooEarly, STARTING_BACKOFF, random);
+    }
+    const failures = this.#failures - this.#refusals - this.#tooEarly;
+    return Math.max(askedPauseMs(error), backoffMs(failures, BACKOFF, random));
   }
 
   /** One watch, with the list that it needs; what ended it, unless it ended as it should. */
@@ -149,17 +167,21 @@ export class Reflector<T extends KubeObject> {
 
   #replace(items: readonly Stored<T>[], resourceVersion: string): void {
     this.#position = resourceVersion;
-    this.#failures = 0;
-    this.#refusals = 0;
+    this.#succeeded();
     this.#sink.replace(items, resourceVersion);
   }
 
   #follow(event: WatchEvent<T>): void {
     this.#position =
       event.type === 'BOOKMARK' ? event.resourceVersion : event.object.metadata.resourceVersion;
+    this.#succeeded();
+    this.#sink.apply(event);
+  }
+
+  #succeeded(): void {
     this.#failures = 0;
     this.#refusals = 0;
-    this.#sink.apply(event);
+    this.#tooEarly = 0;
   }
 
   /** Draws the conclusions from a failure. True where trying again at once makes sense. */
@@ -199,6 +221,16 @@ class StreamingListUnsupported extends Error {
 function refusesStreamingLists(error: Error): boolean {
   if (error instanceof StreamingListUnsupported || error instanceof SilentWatch) return true;
   return error instanceof ApiError && (error.code === 400 || error.code === 422);
+}
+
+/** 429 of a server that has too much to do. It says the same, with a fixed second, while it fills a cache anew. */
+const isOverloaded = (error: Error): boolean =>
+  isTooManyRequests(error) && !/\(re\)initializing/.test(error.message);
+
+/** What the server asked to wait. More than the longest back-off is nobody's to ask. */
+function askedPauseMs(error: Error): number {
+  const seconds = error instanceof ApiError ? error.details?.retryAfterSeconds : undefined;
+  return Math.min((seconds ?? 0) * 1000, BACKOFF.maxMs);
 }
 
 function collectInitial<T extends KubeObject>(
