@@ -1,5 +1,6 @@
 #!/usr/bin/env node
 import { CommanderError } from 'commander';
+import { commandsFor } from './commands.ts';
 import { explainFailure } from './failure.ts';
 import { shoesVz } from './program.ts';
 
@@ -26,7 +27,7 @@ for (const [name, value] of Object.entries(process.env)) {
 }
 
 try {
-  await shoesVz().parseAsync();
+  await shoesVz(await commandsFor(process.argv.slice(2))).parseAsync();
 } catch (error) {
   end(error);
 }

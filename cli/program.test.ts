@@ -1,8 +1,10 @@
 import { type Command, CommanderError } from 'commander';
 import { afterEach, describe, expect, it, vi } from 'vitest';
+import { commandsFor } from './commands.ts';
 import { nameOf, shoesVz, withSubcommands } from './program.ts';
 
-const commands = withSubcommands(shoesVz()).map((command) => [nameOf(command), command] as const);
+const wholeProgram = async (): Promise<Command> => shoesVz(await commandsFor([]));
+const commands = withSubcommands(await wholeProgram()).map((command) => [nameOf(command), command] as const);
 
 /** What a person who is no developer of ours should never meet. */
 const INTERNALS = /\.ts\b|node:|node_modules|\bat .*:\d+:\d+|\bstack\b|TypeError|undefined|\[object/;
@@ -13,7 +15,7 @@ afterEach(() => {
 
 /** Parses with the named command's action replaced: what it would have been called with, or how it failed. */
 async function parse(line: string) {
-  const program = shoesVz();
+  const program = await wholeProgram();
   const seen: Record<string, unknown>[] = [];
   let stderr = '';
   for (const command of withSubcommands(program)) {
@@ -57,7 +59,7 @@ describe.each(commands)('%s --help', (_, command: Command) => {
 
   it('is an end without failure', async () => {
     const log = vi.spyOn(process.stdout, 'write').mockReturnValue(true);
-    const failure = await shoesVz()
+    const failure = await (await wholeProgram())
       .parseAsync([...nameOf(command).split(' ').slice(1), '--help'], { from: 'user' })
       .catch((error: unknown) => error);
     log.mockRestore();
@@ -101,7 +103,7 @@ describe('a wrong command line', () => {
   it.each(['', '.', 'a/b', 'Upper', 'a..b', '-a', 'x'.repeat(300)])(
     '%o is no name for a template',
     async (name) => {
-      const program = shoesVz();
+      const program = await wholeProgram();
       const stderr = vi.spyOn(process.stderr, 'write').mockReturnValue(true);
       const failure = await program
         .parseAsync(['template', 'build', 'linux', `--name=${name}`], { from: 'user' })
@@ -112,6 +114,16 @@ describe('a wrong command line', () => {
       expect(written).toMatch(/^shoes-vz: option '--name <name>' .*\n$/);
     },
   );
+});
+
+describe('commandsFor', () => {
+  const namesFor = async (...args: string[]) => (await commandsFor(args)).map((command) => command.name());
+
+  it('loads the command that is named, and all where none is', async () => {
+    for (const name of await namesFor()) expect(await namesFor(name, '--help')).toEqual([name]);
+    expect(await namesFor('--help')).toEqual(await namesFor());
+    expect(await namesFor('constructor')).toEqual(await namesFor());
+  });
 });
 
 describe('environment variables', () => {

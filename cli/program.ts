@@ -1,31 +1,11 @@
 import { Command } from 'commander';
-import { controllerCommand } from './commands/controller.ts';
-import { demoCommand } from './commands/demo.ts';
-import { doctorCommand } from './commands/doctor.ts';
-import { downCommand } from './commands/down.ts';
-import { nodeDaemonCommand } from './commands/node-daemon.ts';
-import { templateCommand } from './commands/template.ts';
-import { upCommand } from './commands/up.ts';
-import { versionCommand } from './commands/version.ts';
-import { whyCommand } from './commands/why.ts';
 import { oneLine } from './failure.ts';
 
-/** The whole command line. Parsing throws CommanderError for what is no command of ours, and for --help. */
-export function shoesVz(): Command {
+/** The command line of these commands. Parsing throws CommanderError for what is none of them, and for --help. */
+export function shoesVz(commands: readonly Command[]): Command {
   const program = new Command('shoes-vz').description(
     'Virtual machines as Kubernetes resources: one clean macOS or Linux VM per CI job.',
   );
-  const commands = [
-    upCommand(),
-    downCommand(),
-    demoCommand(),
-    controllerCommand(),
-    nodeDaemonCommand(),
-    templateCommand(),
-    whyCommand(),
-    doctorCommand(),
-    versionCommand(),
-  ];
   for (const command of commands) program.addCommand(command);
   for (const command of withSubcommands(program)) configure(command);
   return program.hook('preAction', (_, command) => readSwitches(command));
