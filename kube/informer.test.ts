@@ -213,6 +213,21 @@ describe('an informer', () => {
     expect(problems.length).toBeLessThan(60);
   });
 
+  test('sees a server start that it did not see go, and believes that for so long', async () => {
+    const { clock, api, problems } = await synced();
+    api.outage = new ApiError(
+      503,
+      'ServiceUnavailable',
+      'the request has been made before all known HTTP paths have been installed, please try again',
+      { retryAfterSeconds: 5 },
+    );
+    api.cut();
+    await clock.advance(120_000);
+    const pauses = problems.map(({ retryInMs }) => retryInMs);
+    expect(pauses.slice(1, 5)).toEqual([200, 400, 400, 400]);
+    expect(pauses.slice(-3)).toEqual([15_000, 15_000, 15_000]);
+  });
+
   test('waits as long as an overloaded server asks, even right after it has begun to listen', async () => {
     const { clock, api, problems } = await synced();
     api.outage = refused;

@@ -36,7 +36,7 @@ const BACKOFF = { baseMs: 200, maxMs: 15_000 };
  */
 const REFUSED_BACKOFF = { baseMs: 200, maxMs: 800 };
 /**
- * In the seconds after nobody listened a server that answers is starting: it turns requests away before it does any
+ * In the seconds after nobody listened, a server that answers is starting: it turns requests away before it does any
  * work for them ("before all known HTTP paths have been installed", "storage is (re)initializing", a CRD that it
  * does not serve yet), and takes writes a moment later.
  */
@@ -60,8 +60,8 @@ export class Reflector<T extends KubeObject> {
   #refusals = 0;
   /** Of the failures, those at a server that was starting. */
   #tooEarly = 0;
-  /** When nobody listened last, on the monotonic clock. */
-  #refusedAt = Number.NEGATIVE_INFINITY;
+  /** When the server was last known not to serve yet, on the monotonic clock. */
+  #downAt = Number.NEGATIVE_INFINITY;
 
   constructor(options: ReflectorOptions<T>, sink: ReflectorSink<T>) {
     this.#options = options;
@@ -86,11 +86,13 @@ export class Reflector<T extends KubeObject> {
     const { clock, random } = this.#options;
     const now = clock.monotonic();
     if (error instanceof ApiUnreachable && error.reason === 'Refused') {
-      this.#refusedAt = now;
+      this.#downAt = now;
       this.#refusals += 1;
       return backoffMs(this.#refusals, REFUSED_BACKOFF, random);
     }
-    if (now - this.#refusedAt < STARTING_MS && !isOverloaded(error)) {
+    // Who was waiting while nobody listened sees the end of it only; one that says so for ever is believed once.
+    if (this.#tooEarly === 0 && saysItStarts(error)) this.#downAt = now;
+    if (now - this.#downAt < STARTING_MS && !isOverloaded(error)) {
       this.#tooEarly += 1;
       return backoffMs(this.#tooEarly, STARTING_BACKOFF, random);
     }
@@ -222,6 +224,9 @@ function refusesStreamingLists(error: Error): boolean {
   if (error instanceof StreamingListUnsupported || error instanceof SilentWatch) return true;
   return error instanceof ApiError && (error.code === 400 || error.code === 422);
 }
+
+const saysItStarts = (error: Error): boolean =>
+  error instanceof ApiError && /before all known HTTP paths have been installed/.test(error.message);
 
 /** 429 of a server that has too much to do. It says the same, with a fixed second, while it fills a cache anew. */
 const isOverloaded = (error: Error): boolean =>
