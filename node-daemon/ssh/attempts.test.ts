@@ -6,6 +6,7 @@ import {
   BLIND_LIMIT_MS,
   HEDGE_MS,
   LOGIN_LIMIT_MS,
+  MAX_SILENT,
   MIN_INTERVAL_MS,
   nextStep,
   PATIENCE_MS,
@@ -96,6 +97,15 @@ describe('nextStep gives up', () => {
     expect(step({ open, lastStart: NOW }, NOW - SILENCE_LIMIT_MS + PATIENT_SILENCE_LIMIT_MS).close).toContain(
       PATIENT_EVERY,
     );
+  });
+
+  test('all but the newest that are silent, and but the oldest that gets longer', () => {
+    const open = [0, 1, PATIENT_EVERY, PATIENT_EVERY + 1, PATIENT_EVERY + 2, PATIENT_EVERY + 3].map((id) =>
+      silent(id, NOW - 900 + id),
+    );
+    const { close } = step({ open, lastStart: NOW });
+    expect(close).toEqual([1, PATIENT_EVERY]);
+    expect(open.length - close.length).toBe(MAX_SILENT + 1);
   });
 
   test('those that are silent beside one that is served', () => {

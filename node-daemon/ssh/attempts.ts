@@ -6,7 +6,7 @@
  * before the guest's network was up is never answered. So attempts overlap. But each one that reaches a server
  * costs it a process, which an emulated guest feels, so they overlap no more than they must:
  *
- * - nothing answers: a new attempt every `intervalMs`, the older ones still waiting; less often as time goes by;
+ * - nothing answers: a new attempt every `intervalMs`, a few older ones still waiting; less often as time goes by;
  * - the guest's network answers, but no server listens: a new attempt `intervalMs` after the last was refused;
  * - an attempt is silent after the guest had answered: a server is likely at work on it, and gets time;
  * - a server has begun to speak: those still silent are given up, and none joins it until it is overdue.
@@ -22,6 +22,7 @@ export interface Attempt {
 
 /** What is known, on a monotonic clock in milliseconds. */
 export interface AttemptsState {
+  /** In the order in which they were started. */
   readonly open: readonly Attempt[];
   /** When the first attempt was started. */
   readonly firstStart?: number | undefined;
@@ -58,6 +59,11 @@ export const SILENCE_LIMIT_MS = 3_000;
 /** Every sixteenth attempt is given longer, for a guest so slow that no other would be served. */
 export const PATIENT_EVERY = 16;
 export const PATIENT_SILENCE_LIMIT_MS = 20_000;
+/**
+ * Of the attempts that nothing has answered only the newest are kept, and the oldest that is given longer: what a
+ * hypervisor holds back until the guest is up, it delivers to the server all at once.
+ */
+export const MAX_SILENT = 3;
 /** Limit from the server's first byte to the end of the login. */
 export const LOGIN_LIMIT_MS = 20_000;
 /** How long a login that is under way stays alone. */
@@ -68,8 +74,9 @@ export const REFUSAL_PAUSE_MS = 500;
 /** What to do now. */
 export function nextStep(state: AttemptsState, intervalMs: number, now: number): NextStep {
   const served = state.open.some(({ greetedAt }) => greetedAt !== undefined);
+  const kept = served ? [] : keptSilent(state.open.filter((attempt) => deadline(attempt) > now));
   const isOver = (attempt: Attempt): boolean =>
-    deadline(attempt) <= now || (served && attempt.greetedAt === undefined);
+    deadline(attempt) <= now || (attempt.greetedAt === undefined && !kept.includes(attempt));
   const open = state.open.filter((attempt) => !isOver(attempt));
   const due = startDue({ ...state, open }, intervalMs);
   const start = due <= now;
@@ -81,10 +88,20 @@ export function nextStep(state: AttemptsState, intervalMs: number, now: number):
   };
 }
 
+function keptSilent(open: readonly Attempt[]): readonly Attempt[] {
+  const silent = open.filter(({ greetedAt }) => greetedAt === undefined);
+  const patient = silent.find(isPatient);
+  const others = silent.filter((attempt) => attempt !== patient).slice(-MAX_SILENT);
+  return patient === undefined ? others : [patient, ...others];
+}
+
+const isPatient = ({ id }: Attempt): boolean => id % PATIENT_EVERY === 0;
+
 /** When an attempt is given up. */
-function deadline({ id, startedAt, greetedAt }: Attempt): number {
+function deadline(attempt: Attempt): number {
+  const { startedAt, greetedAt } = attempt;
   if (greetedAt !== undefined) return greetedAt + LOGIN_LIMIT_MS;
-  return startedAt + (id % PATIENT_EVERY === 0 ? PATIENT_SILENCE_LIMIT_MS : SILENCE_LIMIT_MS);
+  return startedAt + (isPatient(attempt) ? PATIENT_SILENCE_LIMIT_MS : SILENCE_LIMIT_MS);
 }
 
 /** When the next attempt is due, as things stand. */
