@@ -10,14 +10,16 @@ import { Informer } from '../../kube/informer.ts';
 import type { Stored } from '../../kube/object.ts';
 import { startNodeDaemon } from '../../node-daemon/main.ts';
 import { bundlePaths } from '../../node-daemon/vm/bundle.ts';
+import { followConsole, saysSshdListens } from '../../node-daemon/vm/console.ts';
 import { CallLog } from '../harness/calls.ts';
-import { AGENT_UP, followConsole, SSHD_LISTENING } from '../harness/console-marker.ts';
 import { Moments } from '../harness/moments.ts';
 import type { BenchContext } from '../harness/run.ts';
 import { watchVmProcesses } from '../harness/vm-processes.ts';
 import { HOST_NAME, type World } from '../harness/world.ts';
 
 const HOST_READY_LIMIT_MS = 60_000;
+/** The guest agent's line on the console: the guest has then finished starting. */
+const AGENT_UP = /shoesvz: sshd listening/;
 
 /**
  * Controller and node daemon in this process, so that one clock stamps what each of them does. Moments, each
@@ -40,9 +42,9 @@ export async function startStage(context: BenchContext, world: World, maxRunners
   const complain = (fields: object, message: string): void => tell(`${message} ${JSON.stringify(fields)}`);
   const log = { debug() {}, info() {}, warn: complain, error: complain };
   const unwatch = watchVmProcesses(moments, (uid) => {
-    const stop = followConsole(bundlePaths(world.hostRoot, uid, 1).serialLog, (text) => {
-      if (SSHD_LISTENING.test(text)) moments.stamp(`${uid} sshd listening`);
-      if (AGENT_UP.test(text)) moments.stamp(`${uid} agent up`);
+    const stop = followConsole(bundlePaths(world.hostRoot, uid, 1).serialLog, (line) => {
+      if (saysSshdListens(line)) moments.stamp(`${uid} sshd listening`);
+      if (AGENT_UP.test(line)) moments.stamp(`${uid} agent up`);
     });
     stops.set(uid, stop);
     void moments.seen(`${uid} ended`, 2 ** 31 - 1).then(() => stops.get(uid)?.());

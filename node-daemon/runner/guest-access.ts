@@ -7,6 +7,7 @@ import { SshError } from '../ssh/errors.ts';
 import { observeScript, readOutputTail, startScript, watchScript } from '../ssh/script.ts';
 import type { SshSession, SshTarget } from '../ssh/session.ts';
 import { waitForSsh } from '../ssh/wait.ts';
+import { followConsole, saysSshdListens } from '../vm/console.ts';
 import type { Guest, GuestAccess, GuestSession, LoginOptions, LoginResult, RunnerApi } from './ports.ts';
 
 const CALL_TIMEOUT_MS = 30_000;
@@ -41,7 +42,7 @@ async function logIn(
   limits: LoginOptions,
 ): Promise<SshSession> {
   const own = await ownTarget(guest);
-  const waiting = { ...limits, clock };
+  const waiting = { ...limits, clock, nudge: nudges(guest, limits) };
   if (guest.guest.agent || guest.guest.rotated === true) return await waitForSsh(own, waiting);
   // A daemon that died between rotating and recording it finds that only the Runner's own key is let in.
   const fallbackKey = await templateKey(api, guest);
@@ -53,6 +54,21 @@ async function logIn(
     throw error;
   }
 }
+
+/** The agent's word comes when the guest has finished starting, the console's as soon as its SSH server listens. */
+const nudges =
+  ({ paths }: Guest, { nudge }: LoginOptions): LoginOptions['nudge'] =>
+  (listener) => {
+    const ends = [
+      nudge(listener),
+      followConsole(paths.serialLog, (line) => {
+        if (saysSshdListens(line)) listener();
+      }),
+    ];
+    return () => {
+      for (const end of ends) end();
+    };
+  };
 
 function failed(error: unknown): LoginResult {
   const message = error instanceof Error ? error.message : String(error);
