@@ -1,7 +1,5 @@
 import { createHash } from 'node:crypto';
-import { createReadStream } from 'node:fs';
-import { readFile, rename, stat, writeFile } from 'node:fs/promises';
-import { pipeline } from 'node:stream/promises';
+import { open, readFile, rename, stat, writeFile } from 'node:fs/promises';
 import { z } from 'zod';
 
 /**
@@ -19,6 +17,7 @@ export const DIGEST_CACHE_FILE = 'template-digests.json';
 
 /** Digests of the paths looked at last are kept; a host holds far fewer files of templates. */
 const MAX_ENTRIES = 4096;
+const BUFFER_BYTES = 1 << 20;
 
 const CacheFile = z.object({
   version: z.literal(1),
@@ -67,11 +66,26 @@ export async function digestFile(path: string, cache: DigestCache, signal: Abort
   const before = await fingerprint(path);
   const known = cache.get(path, before);
   if (known !== undefined) return known;
-  const hash = createHash('sha256');
-  await pipeline(createReadStream(path, { highWaterMark: 1 << 20 }), hash, { signal });
-  const digest = `sha256:${hash.digest('hex')}`;
+  const digest = `sha256:${await sha256(path, signal)}`;
   if ((await fingerprint(path)) === before) await cache.set(path, before, digest);
   return digest;
+}
+
+/** Through one buffer: a stream would leave a new one behind for each piece of a disk. */
+async function sha256(path: string, signal: AbortSignal): Promise<string> {
+  const hash = createHash('sha256');
+  const buffer = Buffer.allocUnsafeSlow(BUFFER_BYTES);
+  const file = await open(path, 'r');
+  try {
+    for (;;) {
+      signal.throwIfAborted();
+      const { bytesRead } = await file.read(buffer, 0, buffer.length, null);
+      if (bytesRead === 0) return hash.digest('hex');
+      hash.update(buffer.subarray(0, bytesRead));
+    }
+  } finally {
+    await file.close();
+  }
 }
 
 async function fingerprint(path: string): Promise<string> {
