@@ -159,10 +159,12 @@ export class BundleStore {
       if (entries === undefined) return;
       const doomed = entries.filter((name) => name !== METADATA_FILE);
       await Promise.all(doomed.map((name) => rm(join(bundle.dir, name), { recursive: true, force: true })));
-      await syncDirectory(bundle.dir);
       const read = await readMetadata(bundle.metadata);
+      // Either makes the removals durable. A crash that left tombstone and files would be no purge: see view.
       if (read.state === 'present' && read.metadata.tombstone === undefined) {
         await this.#merge(bundle, { tombstone: { purgedAt: now } });
+      } else {
+        await syncDirectory(bundle.dir);
       }
     });
   }

@@ -137,8 +137,8 @@ function spellings(path: string): readonly string[] {
 }
 
 /**
- * The recorded process is told first, and goes while all others are looked at for one that is not recorded:
- * looking costs about as much as going.
+ * The recorded process is told first, and goes while all others are looked at for one that is not recorded: looking
+ * costs about as much as going. Nothing starts a VM whose end was asked for, so who was found then is all there is.
  */
 async function killAndWait(
   bundle: BundlePaths,
@@ -148,17 +148,19 @@ async function killAndWait(
   const deadline = performance.now() + deadlineMs;
   const recorded = await recordedProcess(bundle, alive).catch(() => undefined);
   if (recorded !== undefined) killGroup(recorded.pid);
-  for (;;) {
-    const finding = await find(bundle);
-    if (finding.state === 'absent') return;
-    if (performance.now() > deadline) throw new Error(describeStuck(bundle, finding, deadlineMs));
-    if (finding.state === 'present') {
-      for (const { pid } of finding.processes) killGroup(pid);
-      for (const process of finding.processes) {
-        while ((await alive(process)) && performance.now() <= deadline) await delay(KILL_POLL_MS);
-      }
-    } else {
-      await delay(FIND_POLL_MS);
+  let finding = await find(bundle);
+  while (finding.state === 'unknown' && performance.now() <= deadline) {
+    await delay(FIND_POLL_MS);
+    finding = await find(bundle);
+  }
+  if (finding.state === 'unknown') throw new Error(describeStuck(bundle, finding, deadlineMs));
+  if (finding.state === 'absent') return;
+  const { processes } = finding;
+  for (const { pid } of processes) killGroup(pid);
+  for (const process of processes) {
+    while (await alive(process)) {
+      if (performance.now() > deadline) throw new Error(describeStuck(bundle, finding, deadlineMs));
+      await delay(KILL_POLL_MS);
     }
   }
 }
