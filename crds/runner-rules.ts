@@ -11,6 +11,7 @@ export const IMMUTABLE_FIELDS = [
   'runnerName',
   'setupScript',
   'completion',
+  'startAttempts',
   'hostSelector',
   'timeouts',
 ] as const;
@@ -59,6 +60,12 @@ export const BINDING_RULES: readonly CelRule[] = [
 
 export const STATUS_RULES: readonly CelRule[] = [
   {
+    rule: '!has(self.attempts) || !has(self.scriptAttempt) || !self.attempts.exists(failed, failed.attempt == self.scriptAttempt)',
+    message: 'cannot hold scriptAttempt: an attempt that was permitted to run the setup script is the last',
+    fieldPath: '.attempts',
+    reason: 'FieldValueForbidden',
+  },
+  {
     rule: '!has(oldSelf.attempt) || (has(self.attempt) && self.attempt >= oldSelf.attempt)',
     message: 'can neither shrink nor be removed',
     fieldPath: '.attempt',
@@ -86,5 +93,10 @@ export const RUNNER_RULES: readonly CelRule[] = [
     message:
       'must equal spec.binding.attempt: only the bound attempt may run the setup script, and after that no other is bound',
     fieldPath: '.status.scriptAttempt',
+  },
+  {
+    rule: '!has(self.status) || !has(self.status.attempts) || self.status.attempts.all(failed, has(self.spec.binding) && failed.attempt <= self.spec.binding.attempt)',
+    message: 'cannot tell of an attempt that was never bound',
+    fieldPath: '.status.attempts',
   },
 ];

@@ -58,6 +58,15 @@ const SetupScript = z
     oneOf: [{ required: ['inline'] }, { required: ['secretKeyRef'] }],
   });
 
+const Resources = z.object({
+  cpu: Int32.min(1).describe('Virtual CPUs.'),
+  memory: Size.describe('Memory of the guest, in bytes or with a unit (Mi, Gi).'),
+  disk: Size.describe("Size of the guest's disk, in bytes or with a unit (Mi, Gi)."),
+});
+
+/** Bound of `spec.binding.earlier`. */
+export const MOST_EARLIER_BINDINGS = 16;
+
 export const Binding = z
   .object({
     hostName: HostObjectName.describe('Name of the MacHost or LinuxHost that runs the VM.'),
@@ -71,18 +80,31 @@ export const Binding = z
     attempt: Int32.min(1).describe(
       'Number of this start, counted from 1. It grows by one with each new binding and never shrinks.',
     ),
-    resources: z
-      .object({
-        cpu: Int32.min(1).describe('Virtual CPUs.'),
-        memory: Size.describe('Memory of the guest, in bytes or with a unit (Mi, Gi).'),
-        disk: Size.describe("Size of the guest's disk, in bytes or with a unit (Mi, Gi)."),
-      })
-      .describe(
-        "What the VM is given: the class's sizes at the time of binding, raised to the template's minimum. Counted against the host until the VM is gone.",
-      ),
+    resources: Resources.describe(
+      "What the VM is given: the class's sizes at the time of binding, raised to the template's minimum. Counted against the host until the VM is gone.",
+    ),
     templateDigest: Digest.describe(
       "Digest of the template's bundle at the time of binding: sha256:, then 64 hexadecimal digits.",
     ),
+    earlier: z
+      .array(
+        z
+          .object({
+            hostName: HostObjectName.describe('Name of the MacHost or LinuxHost of that attempt.'),
+            attempt: Int32.min(1).describe('Number of that attempt.'),
+            resources: Resources.describe('What its VM was given.'),
+            templateDigest: Digest.describe("Digest of its template's bundle."),
+          })
+          .describe('One earlier attempt.'),
+      )
+      .max(MOST_EARLIER_BINDINGS)
+      .optional()
+      .meta({
+        description:
+          'Earlier attempts whose VMs had not been observed gone when this one was bound, as on a host that was lost: what each is counted for against its host as long as its finalizer stands. At most 16, the latest. Default: none.',
+        'x-kubernetes-list-type': 'map',
+        'x-kubernetes-list-map-keys': ['attempt'],
+      }),
   })
   .meta(celRules(...BINDING_RULES));
 export type Binding = z.infer<typeof Binding>;
@@ -106,6 +128,12 @@ export const RunnerSpec = z
       .default('Job')
       .describe(
         'When the Runner is over and its VM is destroyed. Job: when the CI runner in the guest has finished its job, or the setup script has failed. Script: when the setup script has exited. Never: when the Runner is deleted. Default: Job. Immutable.',
+      ),
+    startAttempts: Int32.min(1)
+      .max(10)
+      .default(3)
+      .describe(
+        'How many starts may fail before the Runner is over as Error, from 1 to 10. A start fails where the VM cannot be cloned, booted or logged in to; it is then destroyed and started anew, on another host where one fits. Once the setup script was permitted to run, nothing is started anew. Default: 3. Immutable.',
       ),
     hostSelector: LabelSelector.optional().describe(
       'Labels, at most 16, that a host must carry, all of them, to run the VM. Default: none; any host will do. Immutable.',
@@ -156,6 +184,24 @@ const SshEndpoint = z.object({
     .describe("The guest's public SSH host key, in the format of an authorized_keys line. The VM's own."),
 });
 
+/** Bound of `status.attempts`. */
+export const MOST_FAILED_ATTEMPTS = 20;
+
+export const FailedAttempt = z.object({
+  attempt: Int32.min(1).describe('Number of the attempt (spec.binding.attempt).'),
+  hostName: HostObjectName.describe('Name of the MacHost or LinuxHost that it failed on.'),
+  reason: z
+    .string()
+    .min(1)
+    .max(64)
+    .describe(
+      'Why it failed, as one CamelCase word. OutOfCapacity and HostNeedsReboot are not counted against spec.startAttempts.',
+    ),
+  message: z.string().max(1024).describe('Why it failed, as a sentence for people.'),
+  finishedAt: Timestamp.describe('When its VM was observed gone, as RFC 3339 writes times.'),
+});
+export type FailedAttempt = z.infer<typeof FailedAttempt>;
+
 const Timings = z.object({
   cloneMs: Count.optional().describe('Cloning the template, in milliseconds.'),
   bootToSshMs: Count.optional().describe(
@@ -183,6 +229,16 @@ export const RunnerStatus = z
       .describe(
         'The attempt that was permitted to run the setup script. Once set it never changes, and no other attempt is ever bound.',
       ),
+    attempts: z
+      .array(FailedAttempt.describe('One attempt that failed.'))
+      .max(MOST_FAILED_ATTEMPTS)
+      .optional()
+      .meta({
+        description:
+          'Attempts that failed before the setup script was permitted to run, at most 20, the oldest first. Where the bound attempt is among them, nothing is left of it and the Runner waits to be bound anew.',
+        'x-kubernetes-list-type': 'map',
+        'x-kubernetes-list-map-keys': ['attempt'],
+      }),
     ipAddress: z.string().max(64).optional().describe("The guest's own IP address, as the guest sees it."),
     ssh: SshEndpoint.optional().describe(
       "How the host that runs the VM reaches the guest's SSH server; under user-mode networking not ipAddress.",

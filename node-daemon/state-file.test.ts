@@ -5,6 +5,9 @@ import { afterEach, beforeEach, expect, test } from 'vitest';
 import type { Runner } from '../crds/runner.ts';
 import { systemClock } from '../kube/clock.ts';
 import type { Logger } from '../kube/log.ts';
+import { linuxHost } from '../test/builders/host.ts';
+import type { Overrides } from '../test/builders/overrides.ts';
+import { boundRunner } from '../test/builders/runner.ts';
 import { runnerState, StateFile } from './state-file.ts';
 
 let dir: string;
@@ -15,16 +18,22 @@ afterEach(() => rm(dir, { recursive: true }));
 
 const quiet: Logger = { debug() {}, info() {}, warn() {}, error() {} };
 
-function runner(uid: string, status: Runner['status']): Runner {
-  const metadata = { name: `r-${uid}`, namespace: 'ci', uid };
-  return {
-    apiVersion: 'shoesvz.dev/v1alpha1',
-    kind: 'Runner',
-    metadata,
-    spec: { templateName: 't', completion: 'Job' },
+const host = linuxHost({ metadata: { name: 'mac-1', uid: 'host-uid' } });
+
+const runner = (uid: string, status: Overrides<Runner['status']>, attempt = 1): Runner =>
+  boundRunner(host, {
+    metadata: { name: `r-${uid}`, namespace: 'ci', uid },
+    spec: { binding: { attempt } },
     status,
-  };
-}
+  });
+
+const failed = {
+  attempt: 1,
+  hostName: 'mac-1',
+  reason: 'CloneFailed',
+  message: 'no room',
+  finishedAt: '2026-01-01T00:00:00Z',
+};
 
 test('tells of the Runners that have a VM, in an order of its own', () => {
   const ssh = { host: '127.65.0.1', port: 2222, user: 'runner', hostKey: 'ssh-ed25519 AAAA' };
@@ -33,6 +42,8 @@ test('tells of the Runners that have a VM, in an order of its own', () => {
     runner('a', { phase: 'Booting', observedGeneration: 1, attempt: 1 }),
     runner('c', { phase: 'Finished', observedGeneration: 1, attempt: 1 }),
     runner('d', { phase: 'Pending', observedGeneration: -1 }),
+    runner('e', { phase: 'Pending', attempt: 1 }, 2),
+    runner('f', { phase: 'Pending', attempt: 1, attempts: [failed] }),
   ]);
   expect(state.runners.map(({ uid, phase }) => [uid, phase])).toEqual([
     ['a', 'Booting'],

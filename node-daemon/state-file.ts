@@ -1,5 +1,6 @@
 import { mkdir, open, rename, rm } from 'node:fs/promises';
 import { dirname } from 'node:path';
+import { hasFailed } from '../crds/attempts.ts';
 import type { Runner } from '../crds/runner.ts';
 import type { Clock, Timer } from '../kube/clock.ts';
 import type { Logger } from '../kube/log.ts';
@@ -22,7 +23,7 @@ export interface RunnerState {
 
 /** Runners that are over or not yet taken up take no part. Sorted, so that equal states are equal texts. */
 export function runnerState(host: string, runners: readonly Runner[]): RunnerState {
-  const live = runners.filter(({ status }) => status?.attempt !== undefined && !isOver(status.phase));
+  const live = runners.filter((runner) => isTakenUp(runner) && !isOver(runner) && !hasFailed(runner));
   const entries = live.map(({ metadata, status }) => ({
     uid: metadata.uid ?? '',
     namespace: metadata.namespace ?? '',
@@ -36,7 +37,10 @@ export function runnerState(host: string, runners: readonly Runner[]): RunnerSta
   return { version: 1, host, runners: entries.toSorted((a, b) => a.uid.localeCompare(b.uid)) };
 }
 
-const isOver = (phase: string | undefined): boolean => phase === 'Finished' || phase === 'Error';
+const isTakenUp = ({ spec, status }: Runner): boolean =>
+  status?.attempt !== undefined && status.attempt === spec.binding?.attempt;
+
+const isOver = ({ status }: Runner): boolean => status?.phase === 'Finished' || status?.phase === 'Error';
 
 /** A burst of changes is one write. */
 const SETTLE_MS = 50;

@@ -78,7 +78,13 @@ export async function startApiServer(
         apiVersion: API_VERSION,
         kind: 'Runner',
         metadata: { name, namespace: 'default' },
-        spec: { templateName: 'linux', completion: 'Never', setupScript: { inline: 'true' }, ...spec },
+        spec: {
+          templateName: 'linux',
+          completion: 'Never',
+          startAttempts: 1,
+          setupScript: { inline: 'true' },
+          ...spec,
+        },
       }),
     delete: async (name) => {
       await runners.delete({ namespace: 'default', name });

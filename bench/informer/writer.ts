@@ -25,6 +25,7 @@ const runner = (name: string, namespace: string): Runner => ({
     templateName: 'linux',
     className: 'small',
     completion: 'Job',
+    startAttempts: 3,
     setupScript: { inline: 'exec ./run.sh' },
   },
 });

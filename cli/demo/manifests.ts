@@ -36,5 +36,11 @@ export const demoRunner: Runner = {
   apiVersion: API_VERSION,
   kind: 'Runner',
   metadata: { name: 'hello', namespace: 'default' },
-  spec: { templateName: 'linux', className: 'demo', completion: 'Never', setupScript: { inline: SCRIPT } },
+  spec: {
+    templateName: 'linux',
+    className: 'demo',
+    completion: 'Never',
+    startAttempts: 3,
+    setupScript: { inline: SCRIPT },
+  },
 };

@@ -15,6 +15,7 @@ export function adviceForWaiting(reason: string, { spec }: Runner): string {
         : `Create the RunnerClass ${spec.className}: the Runner is bound as soon as it is there.`,
     NoHostFits:
       'It is bound by itself as soon as a host fits. "kubectl get machosts,linuxhosts" shows the hosts, "kubectl get runners -A" who is on them.',
+    BackingOff: 'It is bound by itself when the host on which a start has just failed may be tried again.',
     BindingRefused:
       'The API server refuses what the controller writes: look at its permissions (deploy/rbac/) and at admission policies. It tries again by itself.',
   };
@@ -49,6 +50,7 @@ export function adviceForOutcome(reason: string, runner: Runner): string {
     BundleLost: 'Something on the host removed the directory of the VM: look for what cleans up there.',
     DeadlineExceeded:
       'Raise spec.activeDeadlineSeconds where that much time is needed: it counts from the creation, the wait for a host included. Above stands what the time went to.',
+    OutOfCapacity: 'It is bound elsewhere, or here when there is room again.',
     HostDeleted: 'Its host was deleted with the Runner on it: drain a host before it is deleted.',
   };
   return isKey(byReason, reason) ? byReason[reason] : `On the host: ${ON_THE_HOST}.`;

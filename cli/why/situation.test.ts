@@ -22,6 +22,26 @@ const waiting = (reason: string, message: string, overrides?: Overrides<Runner>)
     }),
   );
 
+/** Its first start has failed. */
+const waitingAnew = (reason: string, message: string): Stored<Runner> =>
+  stored(
+    boundRunner(host, {
+      status: {
+        attempt: 1,
+        attempts: [
+          {
+            attempt: 1,
+            hostName: 'host-a',
+            reason: 'CloneFailed',
+            message: 'no room',
+            finishedAt: new Date(CREATED + 400).toISOString(),
+          },
+        ],
+        conditions: [condition('Bound', { status: 'False', reason, message })],
+      },
+    }),
+  );
+
 /** Taken up by its host. */
 const at = (
   phase: RunnerStatus['phase'],
@@ -57,6 +77,11 @@ const deleting = { metadata: { deletionTimestamp: '2026-01-01T00:00:01Z' } };
 const says: readonly (readonly [Stored<Runner>, string])[] = [
   [stored(runner()), 'It has just been created.'],
   [waiting('NoHostFits', '1 host: 1 full'), 'It waits for a host: 1 host: 1 full.'],
+  [
+    waitingAnew('AttemptFailed', '1 of 3 starts have failed; attempt 1 on host host-a: CloneFailed: no room'),
+    'It is started anew, at once where another host fits, on host-a in 400 ms at the earliest: 1 of 3 starts have failed; attempt 1 on host host-a: CloneFailed: no room.',
+  ],
+  [waitingAnew('NoHostFits', '1 host: 1 full'), 'It waits for a host: 1 host: 1 full.'],
   [stored(boundRunner(host)), 'It is bound to host-a, and waits for the node daemon there to take it up.'],
   [
     at('Creating', unready),

@@ -1,3 +1,5 @@
+import { nextTryAt } from '../../controller/runner/retry.ts';
+import { hasFailed } from '../../crds/attempts.ts';
 import type { Runner, RunnerPhase } from '../../crds/runner.ts';
 import { getCondition, isTrue } from '../../kube/conditions.ts';
 import type { Stored } from '../../kube/object.ts';
@@ -41,7 +43,7 @@ function presentSituation(runner: Stored<Runner>, now: number): Situation {
   const ready = getCondition(conditions, 'Ready');
   if (runner.metadata.deletionTimestamp !== undefined) return deleted(runner);
   if (isOver(runner)) return ended(runner);
-  if (binding === undefined) return unbound(runner, now);
+  if (binding === undefined || hasFailed(runner)) return unbound(runner, now);
   if (ready?.reason === 'HostLost') return lost(binding.hostName, ready.message);
   if (!isTrue(conditions, 'Bound')) return unreported(binding.hostName);
   if (ready?.status === 'Unknown') return { says: sentence(ready.message), reason: ready.reason };
@@ -52,6 +54,7 @@ function unbound(runner: Stored<Runner>, now: number): Situation {
   const bound = getCondition(runner.status?.conditions, 'Bound');
   if (bound !== undefined) {
     const { reason, message } = bound;
+    if (reason === 'AttemptFailed') return waitsAnew(runner, message, now);
     return {
       says: `It waits for a host: ${sentence(message)}`,
       reason,
@@ -63,6 +66,18 @@ function unbound(runner: Stored<Runner>, now: number): Situation {
   return {
     says: 'It waits for the controller, which has not looked at it yet.',
     advice: 'Does the controller run, and can it reach the API server? Its log says what it lacks.',
+  };
+}
+
+/** The controller says nothing while only a start that has failed keeps the Runner waiting. */
+function waitsAnew(runner: Runner, message: string, now: number): Situation {
+  const last = runner.status?.attempts?.at(-1);
+  const inMs = (nextTryAt(runner) ?? now) - now;
+  const again = inMs > 0 ? `, on ${last?.hostName} in ${inWords(inMs)} at the earliest` : '';
+  return {
+    says: `It is started anew, at once where another host fits${again}: ${sentence(message)}`,
+    reason: 'AttemptFailed',
+    advice: last && adviceForOutcome(last.reason, runner),
   };
 }
 

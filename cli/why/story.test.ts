@@ -105,6 +105,33 @@ It failed: no host took it within 60 s of its creation (activeDeadlineSeconds): 
 Raise spec.activeDeadlineSeconds where that much time is needed: it counts from the creation, the wait for a host included. Above stands what the time went to. A Runner that has failed is never started again: create another one.`);
   });
 
+  test('of which a start has failed: which, why, and when it is tried again', () => {
+    const message = '1 of 3 starts have failed; attempt 1 on host host-a: CloneFailed: no room';
+    const failed = stored(
+      boundRunner(host, {
+        metadata: named,
+        status: {
+          attempt: 1,
+          attempts: [
+            { attempt: 1, hostName: 'host-a', reason: 'CloneFailed', message: 'no room', finishedAt: at(4) },
+          ],
+          conditions: [condition('Bound', { status: 'False', reason: 'AttemptFailed', message })],
+        },
+      }),
+    );
+    expect(tell(failed, [BOUND], 4.5)).toBe(`\
+Runner ci/build: Pending
+
+  wait for a host  4 s          so far
+  in all           4 s
+
+Starts that failed:
+  1   host-a  CloneFailed: no room
+
+It is started anew, at once where another host fits, on host-a in 500 ms at the earliest: ${message}. (AttemptFailed)
+On the host: is there room, is the template whole ("shoes-vz template list")? Else run "shoes-vz doctor" on the host, and look at the log of its node daemon.`);
+  });
+
   test('that boots: what is done, and how long it may go on', () => {
     const booting = onHost({
       ...started,

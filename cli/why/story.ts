@@ -1,4 +1,4 @@
-import type { Runner } from '../../crds/runner.ts';
+import type { FailedAttempt, Runner } from '../../crds/runner.ts';
 import type { KubeEvent } from '../../kube/events.ts';
 import type { Stored } from '../../kube/object.ts';
 import { inWords } from './duration.ts';
@@ -33,6 +33,7 @@ export function linesOf(trace: Trace): string[] {
     '',
     ...trace.steps.flatMap(stepLines),
     `  ${'in all'.padEnd(LABEL_WIDTH)}${inWords(trace.totalMs, { exact: false })}`,
+    ...failureLines(trace.failedStarts ?? []),
     '',
     reason === undefined ? says : `${says} (${reason})`,
     ...(advice === undefined ? [] : [advice]),
@@ -59,6 +60,14 @@ function stepLines({ step, state, ms, exact, reasons = [], exitCode }: Step): st
     (why) => `  ${''.padEnd(LABEL_WIDTH)}${inWords(why.ms).padEnd(DURATION_WIDTH)}${why.reason}: ${why.note}`,
   );
   return [line.trimEnd(), ...details];
+}
+
+function failureLines(failed: readonly FailedAttempt[]): string[] {
+  if (failed.length === 0) return [];
+  const width = Math.max(...failed.map(({ hostName }) => hostName.length)) + 2;
+  const line = ({ attempt, hostName, reason, message }: FailedAttempt): string =>
+    `  ${String(attempt).padEnd(4)}${hostName.padEnd(width)}${reason}: ${message}`;
+  return ['', 'Starts that failed:', ...failed.map(line)];
 }
 
 /** What a guest wrote must not steer the terminal it is shown on. */

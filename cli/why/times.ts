@@ -1,3 +1,4 @@
+import { hasFailed } from '../../crds/attempts.ts';
 import type { Condition } from '../../crds/meta.ts';
 import type { Runner, RunnerStatus } from '../../crds/runner.ts';
 import { getCondition } from '../../kube/conditions.ts';
@@ -54,7 +55,7 @@ function boundAt(
   events: readonly KubeEvent[],
   started: Moment | undefined,
 ): Moment | undefined {
-  if (runner.spec.binding === undefined) return undefined;
+  if (runner.spec.binding === undefined || (hasFailed(runner) && !isOver(runner))) return undefined;
   const told = lastOf(events, (event) => event.reason === 'Bound');
   if (told !== undefined) return told;
   const { cloneMs } = presentStatus(runner).timings ?? {};

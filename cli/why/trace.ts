@@ -1,4 +1,5 @@
-import type { Runner, RunnerPhase } from '../../crds/runner.ts';
+import { hasFailed } from '../../crds/attempts.ts';
+import type { FailedAttempt, Runner, RunnerPhase } from '../../crds/runner.ts';
 import type { KubeEvent } from '../../kube/events.ts';
 import type { Stored } from '../../kube/object.ts';
 import { type Situation, situationOf } from './situation.ts';
@@ -15,6 +16,8 @@ export interface Trace {
   readonly host?: string | undefined;
   readonly attempt?: number | undefined;
   readonly createdAt: string;
+  /** The oldest first. */
+  readonly failedStarts?: readonly FailedAttempt[] | undefined;
   readonly steps: readonly Step[];
   /** From creation until the VM was observed gone, or until now. */
   readonly totalMs: number;
@@ -27,6 +30,8 @@ export interface Trace {
 export function traceOf(runner: Stored<Runner>, events: readonly KubeEvent[], now: number): Trace {
   const { uid, name, namespace = 'default', creationTimestamp, deletionTimestamp } = runner.metadata;
   const { binding } = runner.spec;
+  const isBound = binding !== undefined && (isOver(runner) || !hasFailed(runner));
+  const attempts = runner.status?.attempts ?? [];
   const ordered = events.toSorted((a, b) => Date.parse(a.eventTime) - Date.parse(b.eventTime));
   const times = timesOf(runner, ordered);
   const { setup } = presentStatus(runner);
@@ -37,7 +42,8 @@ export function traceOf(runner: Stored<Runner>, events: readonly KubeEvent[], no
     uid,
     phase: runner.status?.phase ?? 'Pending',
     deleting: deletionTimestamp !== undefined,
-    ...(binding !== undefined && { host: binding.hostName, attempt: binding.attempt }),
+    ...(isBound && { host: binding.hostName, attempt: binding.attempt }),
+    ...(attempts.length > 0 && { failedStarts: attempts }),
     createdAt: creationTimestamp,
     steps: stepsOf(runner, times, ordered, now),
     totalMs: Math.max(0, (end?.at ?? now) - times.created.at),

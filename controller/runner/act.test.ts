@@ -74,6 +74,30 @@ describe('a binding', () => {
     });
   });
 
+  test('of a further attempt keeps the finalizers that stand, and what those attempts hold', async () => {
+    const resources = { cpu: 8, memory: '8Gi', disk: '80Gi' };
+    const first = binding(host, { hostName: 'lost', resources });
+    const finalizers = ['a/b', 'vm.shoesvz.dev/lost.1'];
+    const again = stored(
+      runner({ metadata: { name: 'r', uid: 'uid-r', finalizers }, spec: { binding: first } }),
+    );
+    const second = await bind(new Server(again), { ...match(again), attempt: 2 });
+    expect(second).toMatchObject({ is: 'bound' });
+    if (second.is !== 'bound') return;
+    expect(second.runner.metadata.finalizers).toEqual([...finalizers, 'vm.shoesvz.dev/h.2']);
+    const { hostName, attempt, templateDigest } = first;
+    expect(second.runner.spec.binding).toEqual({
+      ...binding(host, { attempt: 2 }),
+      earlier: [{ hostName, attempt, resources, templateDigest }],
+    });
+    const letGo = stored({
+      ...second.runner,
+      metadata: { ...second.runner.metadata, finalizers: ['a/b'] },
+    });
+    const third = await bind(new Server(letGo), { ...match(letGo), attempt: 3 });
+    expect(third.is === 'bound' && third.runner.spec.binding).toEqual(binding(host, { attempt: 3 }));
+  });
+
   test('that came too late hands back the Runner as it is now', async () => {
     const changed = stored({ ...fresh() }, { resourceVersion: '7' });
     expect(await bind(new Server(changed), match(fresh()))).toEqual({ is: 'changed', runner: changed });

@@ -1,10 +1,12 @@
 import { finalizerName } from '../../crds/meta.ts';
-import type { Binding, Runner } from '../../crds/runner.ts';
+import { type Binding, MOST_EARLIER_BINDINGS, type Runner } from '../../crds/runner.ts';
 import { bytesQuantity } from '../../crds/scalars.ts';
 import { ApiError, isConflict, isNotFound } from '../../kube/errors.ts';
 import type { Stored } from '../../kube/object.ts';
 import type { Resources } from '../../kube/resources.ts';
 import type { Match } from './binder.ts';
+import { claimsOf } from './ledger.ts';
+import type { Amounts } from './place.ts';
 
 /** What became of a binding that was sent. */
 export type BindOutcome =
@@ -56,16 +58,33 @@ function bindingPatch({ runner, host, demand, attempt, templateDigest }: Match):
     hostName: host.name,
     hostUID: host.uid,
     attempt,
-    resources: {
-      cpu: demand.amounts.cpu,
-      memory: bytesQuantity(demand.amounts.memoryBytes),
-      disk: bytesQuantity(demand.amounts.diskBytes),
-    },
+    resources: resourcesOf(demand.amounts),
     templateDigest,
   };
+  const earlier = earlierBindings(runner);
   const finalizers = new Set(runner.metadata.finalizers).add(finalizerName(host.name, attempt));
-  return { metadata: { finalizers: [...finalizers] }, spec: { binding } };
+  return {
+    metadata: { finalizers: [...finalizers] },
+    spec: { binding: { ...binding, earlier: earlier.length > 0 ? earlier : null } },
+  };
 }
+
+/** What the attempts hold whose finalizers stand: with the binding that goes, so would what is known of it. */
+function earlierBindings(runner: Runner): NonNullable<Binding['earlier']> {
+  const held = claimsOf(runner).filter(({ hostName, attempt }) =>
+    runner.metadata.finalizers?.includes(finalizerName(hostName, attempt)),
+  );
+  return held
+    .toSorted((a, b) => a.attempt - b.attempt)
+    .slice(-MOST_EARLIER_BINDINGS)
+    .map(({ amounts, ...claim }) => ({ ...claim, resources: resourcesOf(amounts) }));
+}
+
+const resourcesOf = ({ cpu, memoryBytes, diskBytes }: Amounts): Binding['resources'] => ({
+  cpu,
+  memory: bytesQuantity(memoryBytes),
+  disk: bytesQuantity(diskBytes),
+});
 
 function isBoundAs({ host, attempt }: Match, { spec: { binding } }: Runner): boolean {
   return binding?.hostUID === host.uid && binding.attempt === attempt;

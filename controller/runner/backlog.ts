@@ -2,10 +2,12 @@ import type { Runner } from '../../crds/runner.ts';
 import type { Stored } from '../../kube/object.ts';
 import type { Resolution } from './demand.ts';
 import type { Verdict } from './explain.ts';
+import { type Avoided, NONE_AVOIDED } from './retry.ts';
 
-/** Pending Runners that ask for the same; what holds for one of them holds for all. */
+/** Pending Runners that ask for the same and avoid the same hosts; what holds for one of them holds for all. */
 export interface Group {
   readonly wish: Pick<Runner['spec'], 'templateName' | 'className' | 'hostSelector'>;
+  readonly avoided: Avoided;
   /** What the names stand for; undefined when they must be looked up. */
   resolution: Resolution | undefined;
   /** Whether a host may have room: the oldest member is to be tried. */
@@ -16,6 +18,8 @@ export interface Group {
   judgedAt: number;
   /** Hosts changed since, without making room: the verdict's counts may be old. */
   stale: boolean;
+  /** When time alone may bring a host, on the monotonic clock; undefined: never. */
+  retryAt: number | undefined;
 }
 
 interface Member {
@@ -44,14 +48,15 @@ export class Backlog {
   }
 
   /** Adds the Runner, or takes over its newer state. Returns its group. */
-  put(runner: Stored<Runner>): Group {
+  put(runner: Stored<Runner>, avoided: Avoided = NONE_AVOIDED): Group {
     const { uid, creationTimestamp } = runner.metadata;
     const known = this.#members.get(uid);
-    if (known !== undefined) {
+    if (known?.group.avoided === avoided) {
       known.runner = runner;
       return known.group;
     }
-    const group = this.#groupOf(runner);
+    this.remove(uid);
+    const group = this.#groupOf(runner, avoided);
     const member = { uid, createdAt: creationTimestamp, group, runner };
     group.members.splice(position(group.members, member), 0, member);
     this.#members.set(uid, member);
@@ -79,7 +84,7 @@ export class Backlog {
 
   /** Members of a group that {@link put} or {@link groups} gave, oldest first. */
   members(group: Group): Stored<Runner>[] {
-    return (this.#groups.get(keyOf(group.wish))?.members ?? []).map((member) => member.runner);
+    return (this.#groups.get(keyOf(group))?.members ?? []).map((member) => member.runner);
   }
 
   /** Of all open groups, the one with the oldest Runner, and that Runner. */
@@ -93,31 +98,41 @@ export class Backlog {
     return oldest;
   }
 
-  #groupOf(runner: Stored<Runner>): GroupState {
+  #groupOf(runner: Stored<Runner>, avoided: Avoided): GroupState {
     const { templateName, className, hostSelector } = runner.spec;
     const wish = { templateName, className, hostSelector };
-    const key = keyOf(wish);
+    const key = keyOf({ wish, avoided });
     const known = this.#groups.get(key);
     if (known !== undefined) return known;
     const group: GroupState = {
       key,
       wish,
+      avoided,
       members: [],
       resolution: undefined,
       open: true,
       verdict: undefined,
       judgedAt: Number.NEGATIVE_INFINITY,
       stale: false,
+      retryAt: undefined,
     };
     this.#groups.set(key, group);
     return group;
   }
 }
 
-function keyOf({ templateName, className, hostSelector }: Group['wish']): string {
-  const labels = Object.entries(hostSelector ?? {}).sort(([a], [b]) => (a < b ? -1 : 1));
-  return JSON.stringify([templateName, className ?? null, labels]);
+function keyOf({ wish, avoided }: Pick<Group, 'wish' | 'avoided'>): string {
+  const { templateName, className, hostSelector } = wish;
+  return JSON.stringify([
+    templateName,
+    className ?? null,
+    ordered(Object.entries(hostSelector ?? {})),
+    ordered(avoided),
+  ]);
 }
+
+const ordered = <T>(entries: Iterable<readonly [string, T]>): (readonly [string, T])[] =>
+  [...entries].sort(([a], [b]) => (a < b ? -1 : 1));
 
 type Aged = Pick<Member, 'uid' | 'createdAt'>;
 

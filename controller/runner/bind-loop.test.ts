@@ -32,6 +32,7 @@ class World {
   readonly binder = new Binder({
     policy: 'spread',
     rejudgeAfterMs: 30_000,
+    clock: this.clock,
     catalogue: {
       template: () => template(),
       runnerClass: () => runnerClass({ spec: { cpu: 1, memory: '16Mi', disk: '16Mi' } }),

@@ -1,8 +1,9 @@
 import fc from 'fast-check';
 import { beforeEach, describe, expect, test } from 'vitest';
+import { hasFailed } from '../../crds/attempts.ts';
 import type { Host } from '../../crds/host.ts';
 import { finalizerName } from '../../crds/meta.ts';
-import type { Runner } from '../../crds/runner.ts';
+import type { Binding, Runner } from '../../crds/runner.ts';
 import type { RunnerClass } from '../../crds/runner-class.ts';
 import type { Template } from '../../crds/template.ts';
 import type { Stored } from '../../kube/object.ts';
@@ -15,21 +16,26 @@ import { template } from '../../test/builders/template.ts';
 import { Binder, isPending } from './binder.ts';
 import { defaultClasses } from './demand.ts';
 import { hostFacts } from './facts.ts';
-import { claimsOf } from './ledger.ts';
+import { claimsOf, isOver } from './ledger.ts';
 import { misfit, NO_USAGE, type PlacementPolicy } from './place.ts';
 
 const REJUDGE_AFTER_MS = 30_000;
+/** What the wall clock shows at the beginning. */
+const START = Date.parse('2026-01-01T00:00:00Z');
 
 /** A binder and the objects that its catalogue is of. */
 class World {
   readonly templates = new Map<string, Template>([['linux', template()]]);
   readonly classes = new Map<string, RunnerClass>([['small', runnerClass()]]);
   readonly binder: Binder;
+  /** The binder's monotonic time. */
+  now = 0;
 
   constructor(policy: PlacementPolicy = 'spread') {
     this.binder = new Binder({
       policy,
       rejudgeAfterMs: REJUDGE_AFTER_MS,
+      clock: { now: () => START + this.now, monotonic: () => this.now },
       catalogue: {
         template: (name) => this.templates.get(name),
         runnerClass: (name) => this.classes.get(name),
@@ -71,10 +77,27 @@ class World {
   }
 }
 
-const asBound = (object: Stored<Runner>, host: Host): Stored<Runner> => ({
+function asBound(object: Stored<Runner>, host: Host, resources?: Binding['resources']): Stored<Runner> {
+  const attempt = (object.spec.binding?.attempt ?? 0) + 1;
+  const finalizers = [...(object.metadata.finalizers ?? []), finalizerName(host.metadata.name, attempt)];
+  return {
+    ...object,
+    metadata: { ...object.metadata, finalizers },
+    spec: { ...object.spec, binding: binding(host, { attempt, ...(resources && { resources }) }) },
+  };
+}
+
+/** The bound attempt is recorded as failed; its finalizer stands. */
+function asFailed(object: Stored<Runner>, finishedAt = START, reason = 'CloneFailed'): Stored<Runner> {
+  const { attempt = 1, hostName = '' } = object.spec.binding ?? {};
+  const failed = { attempt, hostName, reason, message: 'no', finishedAt: new Date(finishedAt).toISOString() };
+  const attempts = [...(object.status?.attempts ?? []), failed];
+  return { ...object, status: { observedGeneration: 2, phase: 'Pending', attempt, attempts } };
+}
+
+const asLetGo = (object: Stored<Runner>): Stored<Runner> => ({
   ...object,
-  metadata: { ...object.metadata, finalizers: [finalizerName(host.metadata.name, 1)] },
-  spec: { ...object.spec, binding: binding(host) },
+  metadata: { ...object.metadata, finalizers: [] },
 });
 
 describe('binding', () => {
@@ -241,6 +264,87 @@ describe('a Runner that waits is bound when', () => {
   });
 });
 
+describe('a Runner of which a start has failed', () => {
+  let world: World;
+  let a: Stored<Host>;
+  beforeEach(() => {
+    world = new World();
+    a = world.host('a', 3);
+  });
+  const failed = (host = a, at = START): Stored<Runner> => {
+    const object = asLetGo(asFailed(asBound(world.runner('r', 1), host), at));
+    world.binder.runnerChanged(object);
+    return object;
+  };
+
+  test('is bound anew at once where another host fits, with the next attempt', () => {
+    world.host('b', 3);
+    failed();
+    expect(world.binder.next(0)).toMatchObject({ host: { name: 'b' }, attempt: 2 });
+  });
+
+  test('rests where no other host fits, then is bound to the same', () => {
+    failed();
+    expect(world.bindAll(999)).toEqual([]);
+    expect(world.binder.verdict('uid-r')).toEqual({
+      reason: 'BackingOff',
+      message: '1 host: 1 on which a start has just failed',
+    });
+    expect(world.binder.rejudge(999)).toBe(1);
+    expect(world.bindAll(1_000)).toEqual(['r@a']);
+  });
+
+  test('rests longer after each failure, and not for ever where the clocks differ', () => {
+    const once = failed(a, START + 3_600_000);
+    world.binder.runnerChanged(asLetGo(asFailed(asBound(once, a), START + 3_600_000)));
+    expect(world.bindAll(1_999)).toEqual([]);
+    expect(world.bindAll(2_000)).toEqual(['r@a']);
+  });
+
+  test('prefers hosts on which none has failed, however taken they are', () => {
+    const b = world.host('b', 3);
+    world.binder.runnerChanged(asBound(world.runner('other', 0), b));
+    failed();
+    expect(world.bindAll(60_000)).toEqual(['r@b']);
+  });
+
+  test('does not hold up others that ask for the same', () => {
+    failed();
+    world.runner('young', 9);
+    expect(world.bindAll(0)).toEqual(['young@a']);
+  });
+
+  test('takes its slot along until the finalizer of that attempt is gone', () => {
+    const full = world.host('a', 1);
+    const object = asFailed(asBound(world.runner('r', 1), full));
+    world.binder.runnerChanged(object);
+    expect(world.bindAll(60_000)).toEqual([]);
+    world.binder.runnerChanged(asLetGo(object));
+    expect(world.bindAll(60_000)).toEqual(['r@a']);
+  });
+
+  test.each([
+    ['whose starts are used up', { spec: { startAttempts: 1 } }],
+    ['that has passed the gate', { status: { scriptAttempt: 1 } }],
+    ['that is being deleted', { metadata: { deletionTimestamp: '2026-01-01T00:00:00Z' } }],
+    ['that is over', { status: { phase: 'Error' as const } }],
+  ])('%s is not bound anew', (_, overrides: Overrides<Runner>) => {
+    const object = withOverrides(failed(), overrides);
+    world.binder.runnerChanged(stored(object));
+    expect(world.bindAll(60_000)).toEqual([]);
+    expect(world.binder.waiting).toBe(0);
+  });
+
+  test('for want of room only is bound anew however often that happens', () => {
+    let object = world.runner('r', 1);
+    for (let time = 1; time <= 9; time += 1) {
+      object = asLetGo(asFailed(asBound(object, a), START, 'OutOfCapacity'));
+    }
+    world.binder.runnerChanged(object);
+    expect(world.bindAll(60_000)).toEqual(['r@a']);
+  });
+});
+
 describe('what is said of Runners that wait', () => {
   const told = (world: World): string[] =>
     world.binder.takeReworded().map(({ metadata }) => `${metadata.name}: ${world.message(metadata.name)}`);
@@ -288,7 +392,7 @@ describe('what is said of Runners that wait', () => {
 
 type Step =
   | { do: 'create'; className: string; zone: string | undefined; second: number }
-  | { do: 'finish' | 'delete' | 'see' | 'seeOld'; at: number }
+  | { do: 'finish' | 'fail' | 'letGo' | 'delete' | 'see' | 'seeOld'; at: number }
   | { do: 'write'; succeeds: boolean }
   | { do: 'host'; name: string; runners: number; cordoned: boolean; zone: string }
   | { do: 'removeHost'; name: string };
@@ -309,7 +413,7 @@ const steps: fc.Arbitrary<Step[]> = fc.array(
     {
       weight: 4,
       arbitrary: fc.record({
-        do: fc.constantFrom('finish' as const, 'delete' as const, 'see' as const, 'seeOld' as const),
+        do: fc.constantFrom('finish', 'fail', 'letGo', 'delete', 'see', 'seeOld' as const),
         at: fc.nat(30),
       }),
     },
@@ -380,14 +484,18 @@ class Model {
     this.limits.set(name, Math.max(this.limits.get(name) ?? 0, runners));
   }
 
-  touch(what: 'finish' | 'delete' | 'see' | 'seeOld', at: number): void {
+  touch(what: Extract<Step, { at: number }>['do'], at: number): void {
     const entry = this.truth[at];
     if (entry === undefined || entry.gone) return;
     if (what === 'see') this.world.binder.runnerChanged(entry.object);
     if (what === 'seeOld') {
       const old = entry.history.at(-2);
-      if (old !== undefined && isPending(old)) this.world.binder.runnerChanged(old);
+      if (old !== undefined && old.spec.binding === undefined) this.world.binder.runnerChanged(old);
     }
+    if (what === 'fail' && entry.object.spec.binding !== undefined && !isOver(entry.object)) {
+      if (!hasFailed(entry.object)) this.become(at, asFailed(entry.object));
+    }
+    if (what === 'letGo' && hasFailed(entry.object)) this.become(at, asLetGo(entry.object));
     if (what === 'finish' && entry.object.spec.binding !== undefined) {
       const { object } = entry;
       this.become(at, {
@@ -440,25 +548,17 @@ class Model {
         memory: String(match.demand.amounts.memoryBytes),
         disk: '20Gi',
       };
-      const bound = asBound(object, host);
-      this.sent.push({
-        index,
-        bound: { ...bound, spec: { ...bound.spec, binding: binding(host, { resources }) } },
-      });
+      this.sent.push({ index, bound: asBound(object, host, resources) });
     }
   }
 
   /** What the host really holds, writes in flight included. A write to a Runner that is gone binds nothing. */
   held(name: string): { runners: number; memoryBytes: number } {
     const objects = this.truth.filter((entry) => !entry.gone).map((entry) => entry.object);
-    const uids = new Set(
-      objects.filter((object) => claimsOf(object).length > 0).map((object) => object.metadata.uid),
-    );
     const coming = this.sent
       .filter(({ index }) => this.truth[index]?.gone === false)
-      .map(({ bound }) => bound)
-      .filter((bound) => !uids.has(bound.metadata.uid));
-    const claims = [...objects, ...coming].flatMap(claimsOf).filter((claim) => claim.hostName === name);
+      .flatMap(({ bound }) => claimsOf(bound).slice(-1));
+    const claims = [...objects.flatMap(claimsOf), ...coming].filter((claim) => claim.hostName === name);
     return {
       runners: claims.length,
       memoryBytes: claims.reduce((sum, claim) => sum + claim.amounts.memoryBytes, 0),
@@ -489,6 +589,8 @@ describe('properties, with answers and events that come late', () => {
       fc.property(steps, (sequence) => {
         const model = new Model();
         for (const step of sequence) model.step(step);
+        model.now += 120_000;
+        model.pump();
         while (model.sent.length > 0) {
           model.answer(true);
           model.pump();

@@ -1,11 +1,22 @@
+import { countedFailures, hasFailed, hasPassedGate } from '../../crds/attempts.ts';
 import type { Runner } from '../../crds/runner.ts';
 import type { RunnerClass } from '../../crds/runner-class.ts';
+import type { Clock } from '../../kube/clock.ts';
 import type { Stored } from '../../kube/object.ts';
 import { Backlog, type Group } from './backlog.ts';
 import { type Catalogue, type ResolvedNames, resolve } from './demand.ts';
 import { explain, type Verdict } from './explain.ts';
 import { isOver, Ledger } from './ledger.ts';
-import { type Candidate, type Demand, type HostFacts, misfit, type PlacementPolicy, place } from './place.ts';
+import {
+  type Candidate,
+  type Demand,
+  type FailuresOn,
+  type HostFacts,
+  misfit,
+  type PlacementPolicy,
+  place,
+} from './place.ts';
+import { type Avoided, avoidedBy, NONE_AVOIDED } from './retry.ts';
 
 /** A Runner and the host that it is to be bound to. */
 export interface Match extends ResolvedNames {
@@ -21,17 +32,24 @@ export interface BinderOptions {
   readonly policy: PlacementPolicy;
   /** Least time between two judgements of Runners that wait, where no host gained room. */
   readonly rejudgeAfterMs: number;
+  readonly clock: Pick<Clock, 'now' | 'monotonic'>;
 }
 
 /** Every Runner that waits may have to be told of a judgement: with more of them there are fewer, 50 words a second. */
 const REJUDGE_MS_PER_RUNNER = 20;
 
 /**
- * Whether a Runner waits for a host; the one place that says so. What is dying or over is never bound, and what
- * is bound is its host's, whatever comes of it.
+ * Whether a Runner waits for a host; the one place that says so. What is dying or over is never bound. What is
+ * bound is its host's until that attempt was recorded as failed: line 10 of the binding protocol.
  */
-export const isPending = (runner: Runner): boolean =>
-  runner.spec.binding === undefined && runner.metadata.deletionTimestamp === undefined && !isOver(runner);
+export function isPending(runner: Runner): boolean {
+  if (runner.metadata.deletionTimestamp !== undefined || isOver(runner)) return false;
+  return runner.spec.binding === undefined || (hasFailed(runner) && mayStartAnew(runner));
+}
+
+/** The node daemon says Error where it may not; this holds, too, while another version of it does not. */
+const mayStartAnew = (runner: Runner): boolean =>
+  !hasPassedGate(runner) && countedFailures(runner.status?.attempts) < runner.spec.startAttempts;
 
 /**
  * All that binding is decided from, kept up to date by events, and the decision itself. No I/O: the same
@@ -50,6 +68,8 @@ export class Binder {
   /** Runners that must not be tried now, with what there is to say of them. */
   readonly #held = new Map<string, Verdict | undefined>();
   readonly #reworded = new Set<Stored<Runner>>();
+  /** By UID; `latest`: number of the last attempt that failed. */
+  readonly #avoided = new Map<string, { readonly latest: number; readonly avoided: Avoided }>();
 
   constructor(options: BinderOptions) {
     this.#options = options;
@@ -77,7 +97,7 @@ export class Binder {
       return;
     }
     const isNew = this.#backlog.groupOf(uid) === undefined;
-    const group = this.#backlog.put(runner);
+    const group = this.#backlog.put(runner, this.#avoidedBy(runner));
     if (!isNew || group.open) return;
     this.#reworded.add(runner);
     if (group.stale) group.judgedAt = Number.NEGATIVE_INFINITY;
@@ -94,6 +114,7 @@ export class Binder {
     this.#markDirty(this.#ledger.forget(uid));
     this.#backlog.remove(uid);
     this.#held.delete(uid);
+    this.#avoided.delete(uid);
   }
 
   templateChanged(name: string): void {
@@ -123,7 +144,7 @@ export class Binder {
    * object shows the binding or {@link release} says that it did not happen.
    */
   next(now: number): Match | undefined {
-    this.#wakeGroups();
+    this.#wakeGroups(now);
     for (;;) {
       const oldest = this.#backlog.oldest();
       if (oldest === undefined) return undefined;
@@ -152,19 +173,20 @@ export class Binder {
 
   /**
    * Judges again the groups whose counts may be old, where that is due. Returns the milliseconds until the
-   * next one is due; undefined when nothing is.
+   * next one is due, or until time alone may bring a host; undefined when nothing is.
    */
   rejudge(now: number): number | undefined {
-    this.#wakeGroups();
+    this.#wakeGroups(now);
     const afterMs = Math.max(this.#options.rejudgeAfterMs, this.waiting * REJUDGE_MS_PER_RUNNER);
-    let nextMs: number | undefined;
+    let nextMs = Number.POSITIVE_INFINITY;
     for (const group of this.#backlog.groups()) {
-      if (!group.stale || group.open) continue;
-      const dueMs = group.judgedAt + afterMs - now;
+      if (group.open) continue;
+      const dueMs = group.stale ? group.judgedAt + afterMs - now : Number.POSITIVE_INFINITY;
       if (dueMs <= 0) this.#judge(group, now);
-      else nextMs = Math.min(nextMs ?? dueMs, dueMs);
+      else nextMs = Math.min(nextMs, dueMs);
+      if (group.retryAt !== undefined) nextMs = Math.min(nextMs, Math.max(0, group.retryAt - now));
     }
-    return nextMs;
+    return Number.isFinite(nextMs) ? nextMs : undefined;
   }
 
   /** Finds a host for the group's next Runner. Where there is none, closes the group with a verdict. */
@@ -175,9 +197,17 @@ export class Binder {
       this.#close(group, resolution, now);
       return undefined;
     }
-    const placement = place(resolution.demand, this.#candidates.values(), this.#options.policy);
+    const failuresOn = (hostName: string): ReturnType<FailuresOn> => {
+      const until = group.avoided.get(hostName);
+      if (until === undefined) return 'none';
+      return until > now ? 'rests' : 'known';
+    };
+    const { policy } = this.#options;
+    const placement = place(resolution.demand, this.#candidates.values(), policy, failuresOn);
     if ('unplaceable' in placement) {
       this.#close(group, explain(placement.unplaceable, resolution.demand, resolution), now);
+      const rests = [...group.avoided.values()].filter((until) => until > now);
+      group.retryAt = placement.unplaceable.has('JustFailed') ? Math.min(...rests) : undefined;
       return undefined;
     }
     group.open = true;
@@ -188,6 +218,7 @@ export class Binder {
     const isNews = group.verdict?.reason !== verdict.reason || group.verdict.message !== verdict.message;
     group.open = false;
     group.stale = false;
+    group.retryAt = undefined;
     group.verdict = { reason: verdict.reason, message: verdict.message };
     group.judgedAt = now;
     if (isNews) for (const runner of this.#backlog.members(group)) this.#reworded.add(runner);
@@ -213,8 +244,11 @@ export class Binder {
     }
   }
 
-  /** Opens the groups that a changed host has room for. */
-  #wakeGroups(): void {
+  /** Opens the groups that a changed host has room for, and those that have waited for time to pass. */
+  #wakeGroups(now: number): void {
+    for (const group of this.#backlog.groups()) {
+      if (group.retryAt !== undefined && group.retryAt <= now) group.open = true;
+    }
     const changed = this.#refreshCandidates();
     if (changed === undefined) return;
     for (const group of this.#backlog.groups()) {
@@ -242,6 +276,19 @@ export class Binder {
     return changed;
   }
 
+  /** Reckoned once per failure: time goes on from when it was first heard of. */
+  #avoidedBy(runner: Stored<Runner>): Avoided {
+    const { uid } = runner.metadata;
+    const latest = runner.status?.attempts?.at(-1)?.attempt;
+    if (latest === undefined) return NONE_AVOIDED;
+    const known = this.#avoided.get(uid);
+    if (known?.latest === latest) return known.avoided;
+    const { clock } = this.#options;
+    const avoided = avoidedBy(runner, { wall: clock.now(), monotonic: clock.monotonic() });
+    this.#avoided.set(uid, { latest, avoided });
+    return avoided;
+  }
+
   #markDirty(hostNames: Iterable<string>): void {
     for (const name of hostNames) this.#dirtyHosts.add(name);
   }
@@ -249,5 +296,5 @@ export class Binder {
 
 const hostKey = ({ kind, name }: Pick<HostFacts, 'kind' | 'name'>): string => `${kind}/${name}`;
 
-/** Attempts are counted from 1. A Runner is bound anew only after a failed attempt was recorded; none is yet. */
+/** Attempts are counted from 1. */
 const nextAttempt = (runner: Runner): number => (runner.spec.binding?.attempt ?? 0) + 1;

@@ -67,6 +67,7 @@ export class RunnerController {
     this.#binder = new Binder({
       policy: options.policy,
       rejudgeAfterMs: RETELL_AFTER_MS,
+      clock,
       catalogue: {
         template: (name) => informers.templates.store.get({ name }),
         runnerClass: (name) => informers.classes.store.get({ name }),
@@ -263,7 +264,9 @@ export class RunnerController {
     events.normal(runner, 'Bound', boundMessage(host.name, attempt));
     const since = this.#pendingSince.get(uid);
     this.#pendingSince.delete(uid);
-    if (since !== undefined && requestMs !== undefined) observer?.bound(clock.monotonic() - since, requestMs);
+    // Waiting anew is for what failed before, and tells nothing of how soon a Runner gets a host.
+    if (since !== undefined && requestMs !== undefined && attempt === 1)
+      observer?.bound(clock.monotonic() - since, requestMs);
   }
 
   /**

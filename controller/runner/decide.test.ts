@@ -142,6 +142,32 @@ describe('a Runner that waits with a deadline', () => {
   });
 });
 
+describe('a Runner of which a start has failed', () => {
+  const failure = {
+    attempt: 1,
+    hostName: 'h',
+    reason: 'CloneFailed',
+    message: 'no room',
+    finishedAt: '2026-05-04T23:59:59Z',
+  };
+  const failed = bound({ status: { phase: 'Pending', attempt: 1, attempts: [failure] } });
+
+  test('is told nothing while only that keeps it waiting: its node daemon has said so', () => {
+    const verdict = { reason: 'BackingOff', message: '1 host: 1 on which a start has just failed' } as const;
+    expect(decide(facts(failed, { verdict, host: 'present' }))).toEqual({});
+  });
+
+  test('is told what else keeps it waiting, and what has failed', () => {
+    const { status } = decide(facts(failed, { verdict: full, host: 'present' }));
+    expect(of(status?.conditions, 'Bound')).toMatchObject({
+      status: 'False',
+      reason: 'NoHostFits',
+      message: '1 host: 1 full; 1 of 3 starts have failed, the last on host h: CloneFailed: no room',
+    });
+    expect(status?.attempts).toEqual([failure]);
+  });
+});
+
 describe('a Runner that is bound', () => {
   test.each(['present', 'unknown'] as const)('is told nothing while its host is %s', (state) => {
     expect(decide(facts(bound(), { host: state, verdict: full }))).toEqual({});

@@ -1,3 +1,4 @@
+import { countedFailures, hasFailed } from '../../crds/attempts.ts';
 import type { Condition } from '../../crds/meta.ts';
 import type { Runner, RunnerStatus } from '../../crds/runner.ts';
 import { getCondition, removeCondition, setCondition } from '../../kube/conditions.ts';
@@ -10,8 +11,10 @@ import { isOver } from './ledger.ts';
  * What the controller has to say of a Runner. Everything else in its status is its node daemon's.
  *
  *    created ──► waiting: Bound=False, Ready=Unknown ──bind──► bound: nothing ◄──► host lost: Ready=Unknown
- *       │                    └──activeDeadlineSeconds──► Error, and never bound
- *       └─────────────────bind (nothing was said)──────────────►┘
+ *       │              ▲     │                                 ▲ │
+ *       │              │     └──activeDeadlineSeconds──► Error, and never bound
+ *       └──────────────┼───────bind (nothing was said)─────────┘ │
+ *                      └───────a start has failed, and no host ──┘
  *
  * That a Runner is bound, that its host is back, and how it ends there, is for the node daemon to say.
  */
@@ -64,7 +67,7 @@ function pending(facts: RunnerFacts): Decision {
   const { runner, verdict, ageMs } = facts;
   const leftMs = deadlineInMs(runner, ageMs);
   if (leftMs !== undefined && leftMs <= 0) return { status: exceeded(facts) };
-  const said: Decision = verdict === undefined ? {} : tell(facts, waiting(verdict));
+  const said: Decision = verdict === undefined ? {} : tellWaiting(facts, verdict);
   if (leftMs === undefined) return said;
   return { ...said, requeueAfterMs: Math.min(leftMs, said.requeueAfterMs ?? leftMs) };
 }
@@ -103,9 +106,18 @@ function exceeded({ runner, verdict, now }: RunnerFacts): RunnerStatus {
   };
 }
 
-function waiting({ reason, message }: Verdict): Said[] {
+/** While a start has only just failed, what its node daemon said of that stands. */
+function tellWaiting(facts: RunnerFacts, verdict: Verdict): Decision {
+  if (verdict.reason === 'BackingOff' && hasFailed(facts.runner)) return {};
+  return tell(facts, waiting(facts.runner, verdict));
+}
+
+function waiting({ spec, status }: Runner, { reason, message }: Verdict): Said[] {
+  const last = status?.attempts?.at(-1);
+  const failures = `${countedFailures(status?.attempts)} of ${spec.startAttempts} starts have failed`;
+  const before = last && `${failures}, the last on host ${last.hostName}: ${last.reason}: ${last.message}`;
   return [
-    { type: 'Bound', status: 'False', reason, message },
+    { type: 'Bound', status: 'False', reason, message: before ? clip(`${message}; ${before}`) : message },
     {
       type: 'Ready',
       status: 'Unknown',

@@ -4,7 +4,7 @@ import { type Demand, MISFITS, type Misfit, type MisfitCounts } from './place.ts
 /** Why a Runner is not bound. */
 export interface Verdict {
   /** Reason of the condition Bound=False. */
-  readonly reason: Unresolved['reason'] | 'NoHostFits' | 'BindingRefused';
+  readonly reason: Unresolved['reason'] | 'NoHostFits' | 'BindingRefused' | 'BackingOff';
   readonly message: string;
 }
 
@@ -24,7 +24,7 @@ export function explain(counts: MisfitCounts, demand: Demand, names: ResolvedNam
     .sort(([, a], [, b]) => b - a)
     .map(([misfit, count]) => `${count} ${phrase(misfit, demand, names)}`);
   const message = `${total} ${total === 1 ? 'host' : 'hosts'}: ${parts.join(', ')}`;
-  return { reason: 'NoHostFits', message: clip(message) };
+  return { reason: counts.has('JustFailed') ? 'BackingOff' : 'NoHostFits', message: clip(message) };
 }
 
 /** Text that a condition's message can hold. */
@@ -60,5 +60,7 @@ function phrase(misfit: Misfit, demand: Demand, names: ResolvedNames): string {
       return 'short of memory';
     case 'ShortOfDisk':
       return 'short of disk';
+    case 'JustFailed':
+      return 'on which a start has just failed';
   }
 }

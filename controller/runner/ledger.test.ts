@@ -49,6 +49,39 @@ describe('slots that a Runner holds', () => {
     expect(claimsOf(object)).toHaveLength(slots);
   });
 
+  test('of a failed attempt: one until its finalizer is gone', () => {
+    const attempts = [
+      {
+        attempt: 1,
+        hostName: 'host.example',
+        reason: 'CloneFailed',
+        message: '',
+        finishedAt: '2026-01-01T00:00:00Z',
+      },
+    ];
+    expect(claimsOf(bound({ status: { attempts } }))).toHaveLength(1);
+    expect(claimsOf(bound({ status: { attempts }, metadata: { finalizers: [] } }))).toEqual([]);
+  });
+
+  test('of an earlier attempt are what was recorded when that one was bound', () => {
+    const resources = { cpu: 9, memory: '9Gi', disk: '90Gi' };
+    const earlier = [{ hostName: 'other', attempt: 1, resources, templateDigest: MAC_BUNDLE.digest }];
+    const finalizers = [finalizerName('other', 1), finalizerName('host.example', 2)];
+    const again = bound({ metadata: { finalizers }, spec: { binding: { attempt: 2, earlier } } });
+    expect(claimsOf(again)).toEqual([
+      {
+        hostName: 'other',
+        attempt: 1,
+        amounts: { cpu: 9, memoryBytes: 9 * GiB, diskBytes: 90 * GiB },
+        templateDigest: MAC_BUNDLE.digest,
+      },
+      { ...claimsOf(bound())[0], attempt: 2 },
+    ]);
+    expect(
+      claimsOf({ ...again, metadata: { ...again.metadata, finalizers: finalizers.slice(1) } }),
+    ).toHaveLength(1);
+  });
+
   test('are of the host that the finalizer names, by the resources recorded at binding', () => {
     expect(claimsOf(bound())).toEqual([
       {

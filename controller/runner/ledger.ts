@@ -1,4 +1,6 @@
-import type { Runner } from '../../crds/runner.ts';
+import { hasFailed } from '../../crds/attempts.ts';
+import { finalizerName } from '../../crds/meta.ts';
+import type { Binding, Runner } from '../../crds/runner.ts';
 import { quantityBytes } from '../../crds/scalars.ts';
 import { type Amounts, type HostFacts, NO_USAGE, type Usage } from './place.ts';
 
@@ -15,26 +17,34 @@ const NOTHING: Amounts = { cpu: 0, memoryBytes: 0, diskBytes: 0 };
 const VM_FINALIZER = /^vm\.shoesvz\.dev\/(.+)\.([1-9][0-9]*)$/;
 
 /**
- * The slots that a Runner holds: one per finalizer of a VM, which goes when the VM was observed gone, and
- * the one of its binding until it is over. An attempt counts once.
+ * The slots that a Runner holds: one per finalizer of a VM, which goes when the VM was observed gone, and the one
+ * of its binding until that attempt is over. An attempt counts once, by what was recorded when it was bound.
  */
 export function claimsOf(runner: Runner): Claim[] {
   const { binding } = runner.spec;
-  const shared = {
-    amounts: binding === undefined ? NOTHING : amountsOf(binding.resources),
-    templateDigest: binding?.templateDigest ?? '',
-  };
   const claims = new Map<string, Claim>();
   for (const finalizer of runner.metadata.finalizers ?? []) {
     const [, hostName, attempt] = VM_FINALIZER.exec(finalizer) ?? [];
     if (hostName === undefined) continue;
-    claims.set(finalizer, { hostName, attempt: Number(attempt), ...shared });
+    claims.set(finalizer, claimOf(binding, hostName, Number(attempt)));
   }
-  if (binding !== undefined && !isOver(runner)) {
+  if (binding !== undefined && !isOver(runner) && !hasFailed(runner)) {
     const { hostName, attempt } = binding;
-    claims.set(`vm.shoesvz.dev/${hostName}.${attempt}`, { hostName, attempt, ...shared });
+    claims.set(finalizerName(hostName, attempt), claimOf(binding, hostName, attempt));
   }
   return [...claims.values()];
+}
+
+/** An attempt that the binding does not tell of is counted as the bound one: they are bound by the same spec. */
+function claimOf(binding: Binding | undefined, hostName: string, attempt: number): Claim {
+  const earlier = binding?.earlier?.find((one) => one.attempt === attempt && one.hostName === hostName);
+  const recorded = earlier ?? binding;
+  return {
+    hostName,
+    attempt,
+    amounts: recorded === undefined ? NOTHING : amountsOf(recorded.resources),
+    templateDigest: recorded?.templateDigest ?? '',
+  };
 }
 
 const amountsOf = (resources: { cpu: number; memory: string; disk: string }): Amounts => ({

@@ -79,6 +79,7 @@ export const MISFITS = [
   'ShortOfCpu',
   'ShortOfMemory',
   'ShortOfDisk',
+  'JustFailed',
 ] as const;
 export type Misfit = (typeof MISFITS)[number];
 
@@ -92,21 +93,30 @@ export type Placement = { readonly host: HostFacts } | { readonly unplaceable: M
  */
 export type PlacementPolicy = 'spread' | 'pack';
 
+/** Hosts on which starts of the Runner have failed: `rests` are not tried now, `known` only where no other serves. */
+export type FailuresOn = (hostName: string) => 'none' | 'known' | 'rests';
+
 /**
  * Chooses a host, or counts by reason why none serves; the counts sum to the number of hosts. The answer
  * does not depend on the order of `candidates`. Hosts that could run macOS guests are the last resort for
  * Linux guests under either policy.
  */
-export function place(demand: Demand, candidates: Iterable<Candidate>, policy: PlacementPolicy): Placement {
+export function place(
+  demand: Demand,
+  candidates: Iterable<Candidate>,
+  policy: PlacementPolicy,
+  failuresOn: FailuresOn = () => 'none',
+): Placement {
   const counts = new Map<Misfit, number>();
   let best: { host: HostFacts; score: Score } | undefined;
   for (const { host, used } of candidates) {
-    const reason = misfit(demand, host, used);
+    const failures = failuresOn(host.name);
+    const reason = misfit(demand, host, used) ?? (failures === 'rests' ? 'JustFailed' : undefined);
     if (reason !== undefined) {
       counts.set(reason, (counts.get(reason) ?? 0) + 1);
       continue;
     }
-    const score = scoreOf(demand, host, used, policy);
+    const score: Score = [failures === 'known' ? 1 : 0, ...scoreOf(demand, host, used, policy)];
     if (best === undefined || isBetter(score, best.score)) best = { host, score };
   }
   return best === undefined ? { unplaceable: counts } : { host: best.host };
@@ -175,9 +185,10 @@ function shortage(
 }
 
 /** Compared member by member; smaller is better. */
-type Score = readonly [reserved: number, taken: number, runners: number, name: string, kind: HostKind];
+type HostScore = readonly [reserved: number, taken: number, runners: number, name: string, kind: HostKind];
+type Score = readonly [failed: number, ...HostScore];
 
-function scoreOf(demand: Demand, host: HostFacts, used: Usage, policy: PlacementPolicy): Score {
+function scoreOf(demand: Demand, host: HostFacts, used: Usage, policy: PlacementPolicy): HostScore {
   const sign = policy === 'spread' ? 1 : -1;
   const keptForMacOS =
     demand.guest.os === 'linux' && host.machine !== undefined && canRunMacOS(host.kind, host.machine.driver);

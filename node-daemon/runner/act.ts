@@ -137,7 +137,9 @@ async function confirm(ports: RunnerPorts, runner: Stored<Runner>): Promise<void
 async function recordOutcome(ports: RunnerPorts, observation: Observation, outcome: Outcome): Promise<void> {
   const { session } = observation;
   if (!(await recordForPurge(ports, session.paths, { outcome }))) session.outcome = outcome;
-  ports.log.info({ reason: outcome.reason, message: outcome.message }, 'runner is over');
+  const { reason, message } = outcome;
+  const { uid, attempt } = session.paths;
+  ports.log.info({ uid, attempt, reason, message }, 'an attempt is over');
   tellOutcome(ports, runnerOf(observation), outcome);
 }
 

@@ -8,33 +8,67 @@ import { BRIEF_PHASE_MS } from './timeouts.ts';
 /** Status, reason and message of one condition. */
 type Said = readonly [status: Condition['status'], reason: string, message: string];
 
-/** The one place that says which conditions a phase or an outcome comes with. */
+/** What is said of each condition; those that are not named stay as they are. */
+type Sayings = Readonly<Record<string, Said | undefined>>;
+
+/** Which conditions a phase, or the outcome that is the Runner's end, comes with. */
 export function conditionsOf(
   facts: RunnerFacts,
   runner: Stored<Runner>,
   phase: RunnerPhase,
   outcome?: Outcome,
 ): Condition[] {
+  if (outcome === undefined) {
+    return saying(facts, runner, {
+      Bound: bound(facts, runner),
+      SSHReady: sshReady(facts, phase),
+      Ready: ready(facts, runner, phase),
+    });
+  }
+  const { reason, message } = outcome;
+  const conditions = saying(facts, runner, {
+    Bound: bound(facts, runner),
+    Stalled: outcome.phase === 'Error' ? ['True', reason, message] : undefined,
+    Finished: ['True', reason, message],
+    SSHReady: isTrue(runner.status?.conditions, 'SSHReady') ? undefined : ['False', reason, message],
+  });
+  return removeCondition(conditions, 'Ready');
+}
+
+/** Which conditions come with a start that has failed and is to be followed by another. */
+export function conditionsOfFailedStart(
+  facts: RunnerFacts,
+  runner: Stored<Runner>,
+  { reason, message }: Outcome,
+  countedFailures: number,
+): Condition[] {
+  const failed = 'AttemptFailed';
+  const attempt = runner.spec.binding?.attempt ?? 1;
+  const count = `${countedFailures} of ${runner.spec.startAttempts} starts have failed`;
+  return saying(facts, runner, {
+    Bound: [
+      'False',
+      failed,
+      `${count}; attempt ${attempt} on host ${facts.host.name}: ${reason}: ${message}`,
+    ],
+    SSHReady: ['False', failed, WAITS_ANEW],
+    Ready: ['Unknown', failed, WAITS_ANEW],
+  });
+}
+
+const WAITS_ANEW = 'a start has failed; the Runner waits to be bound anew';
+
+function saying(facts: RunnerFacts, runner: Stored<Runner>, sayings: Sayings): Condition[] {
   const now = new Date(facts.now).toISOString();
   const observedGeneration = runner.metadata.generation;
   let conditions: Condition[] = runner.status?.conditions ?? [];
-  const set = (type: string, said: Said | undefined): void => {
-    if (said === undefined) return;
+  for (const [type, said] of Object.entries(sayings)) {
+    if (said === undefined) continue;
     const [status, reason, message] = said;
     const next = { type, status, reason, message: clipped(message), observedGeneration };
     conditions = setCondition(conditions, next, now);
-  };
-  set('Bound', bound(facts, runner));
-  if (outcome === undefined) {
-    set('SSHReady', sshReady(facts, phase));
-    set('Ready', ready(facts, runner, phase));
-    return conditions;
   }
-  const { reason, message } = outcome;
-  if (outcome.phase === 'Error') set('Stalled', ['True', reason, message]);
-  set('Finished', ['True', reason, message]);
-  if (!isTrue(conditions, 'SSHReady')) set('SSHReady', ['False', reason, message]);
-  return removeCondition(conditions, 'Ready');
+  return conditions;
 }
 
 function bound({ host }: RunnerFacts, { spec }: Runner): Said {
@@ -88,10 +122,10 @@ const READY_MESSAGES: Record<ReadyReason, string> = {
   RunnerRegistered: 'the Actions runner is registered and takes jobs',
 };
 
-/** Most characters of a condition's message, as the CRD has it: a longer one would be refused for ever. */
+/** Most characters of a message in status, as the CRD has it: a longer one would be refused for ever. */
 const MESSAGE_LIMIT = 1024;
 
-function clipped(message: string): string {
+export function clipped(message: string): string {
   const characters = [...message];
   return characters.length <= MESSAGE_LIMIT ? message : `${characters.slice(0, MESSAGE_LIMIT - 1).join('')}…`;
 }

@@ -1,3 +1,4 @@
+import { hasFailed } from '../../crds/attempts.ts';
 import type { Runner } from '../../crds/runner.ts';
 import { isConflict } from '../../kube/errors.ts';
 import type { Informer } from '../../kube/informer.ts';
@@ -175,8 +176,9 @@ export class RunnerController {
   /** A session without a bundle holds nothing, but for what a Runner that is bound here waits for. */
   #forgetIdle({ session, facts }: Observation): void {
     if (facts.bundle !== undefined) return;
-    if (session.isIdle || (isUnwanted({ facts }) && facts.vm === 'absent'))
-      this.#sessions.drop(session.paths);
+    const { runner, vm } = facts;
+    const isSpent = isUnwanted({ facts }) || (runner.is === 'bound' && hasFailed(runner.runner));
+    if (session.isIdle || (isSpent && vm === 'absent')) this.#sessions.drop(session.paths);
   }
 }
 

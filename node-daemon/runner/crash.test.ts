@@ -1,18 +1,26 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
+import { hasFailed } from '../../crds/attempts.ts';
 import type { RunnerSpec } from '../../crds/runner.ts';
+import { VmError } from '../vm/driver.ts';
 import { DIGEST, World } from './testing/world.ts';
 
 /** A life that daemons' deaths may fall into. */
 interface Story {
   readonly name: string;
   readonly spec: Partial<RunnerSpec>;
+  /** What is so from the beginning. */
+  readonly given?: (world: World) => void;
   /** From a bound Runner to the end of what the world does to it. */
   readonly live: (world: World) => Promise<void>;
 }
 
 const phaseOf = (world: World) => world.status('r')?.phase ?? '';
 const isOver = (world: World) => /^(Finished|Error)$/.test(phaseOf(world));
+const hasFailedNow = (world: World) => {
+  const runner = world.get('r');
+  return runner !== undefined && hasFailed(runner);
+};
 const isReady = (world: World) => world.condition('r', 'Ready')?.status === 'True';
 const started = (world: World) =>
   world.until('a VM', () => world.machine.running().length > 0 || isOver(world));
@@ -65,6 +73,29 @@ const stories: readonly Story[] = [
     },
   },
   {
+    name: 'of a start that fails, and of the next, which succeeds',
+    spec: { startAttempts: 3, completion: 'Script', timeouts: { boot: '1m' } },
+    given: (world) => {
+      world.guests.sshUp = false;
+    },
+    live: async (world) => {
+      await world.until('the start to fail', () => hasFailedNow(world));
+      world.guests.sshUp = true;
+      world.runners.bind('r', world.host, DIGEST);
+      await world.until('an end', () => isOver(world));
+      expect(world.status('r')).toMatchObject({ attempt: 2, attempts: [{ attempt: 1 }] });
+    },
+  },
+  {
+    name: 'of a clone that fails for the last time',
+    spec: { startAttempts: 1 },
+    given: (world) => world.machine.fail('prepare', new VmError('CloneFailed', 'no room'), 100),
+    live: async (world) => {
+      await world.until('an end', () => isOver(world));
+      expect(world.condition('r', 'Stalled')?.reason).toBe('CloneFailed');
+    },
+  },
+  {
     name: 'of a host object that is deleted',
     spec: { completion: 'Never' },
     live: async (world) => {
@@ -76,12 +107,13 @@ const stories: readonly Story[] = [
 ];
 
 /** Lives it, with a death of the daemon at each of these boundaries, one daemon after the other. */
-async function live({ spec, live }: Story, deaths: readonly number[]): Promise<World> {
+async function live({ spec, given, live }: Story, deaths: readonly number[]): Promise<World> {
   const world = await World.open();
   world.client.secrets.set('ci/setup', { script: 'echo token' });
   world.restarts = true;
   world.deaths.push(...deaths);
   world.bound('r', spec);
+  given?.(world);
   try {
     await world.start();
     await live(world);
@@ -99,7 +131,7 @@ describe.each(stories)('a daemon that dies in the life $name', (story) => {
   test('at any boundary converges when it is started again', async () => {
     const undisturbed = await live(story, []);
     const boundaries = undisturbed.lives[0]?.boundaries.length ?? 0;
-    expect(boundaries).toBeGreaterThan(15);
+    expect(boundaries).toBeGreaterThan(10);
     for (let diesAt = 0; diesAt < boundaries; diesAt += 1) {
       const world = await live(story, [diesAt]);
       expect(world.lives[0]?.isDead).toBe(true);

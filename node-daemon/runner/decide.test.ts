@@ -33,6 +33,7 @@ function runner(
     spec: {
       templateName: 'debian',
       completion: 'Never',
+      startAttempts: 1,
       setupScript: { inline: 'true' },
       binding: {
         hostName: HOST.name,
@@ -543,6 +544,46 @@ describe('an end', () => {
   });
 });
 
+const JOB_FINISHED = { phase: 'Finished', reason: 'JobFinished', message: '', at: NOW } as const;
+const CLONE_FAILED = { phase: 'Error', reason: 'CloneFailed', message: 'no room', at: NOW } as const;
+const FAILURE = {
+  attempt: 1,
+  hostName: HOST.name,
+  reason: 'CloneFailed',
+  message: 'no room',
+  finishedAt: '2026-01-01T00:09:59Z',
+} as const;
+
+describe('a failed start', () => {
+  const purged = (more: Partial<RunnerSpec>, status: Partial<RunnerStatus> = {}) =>
+    facts({
+      runner: { is: 'bound', runner: runner({ spec: more, status }) },
+      bundle: bundle({ stage: 'Purged', outcome: CLONE_FAILED }),
+    });
+
+  test.each([
+    ['the first of three', { startAttempts: 3 }, {}, 'Pending'],
+    ['the only one', { startAttempts: 1 }, {}, 'Error'],
+    ['the last one', { startAttempts: 2 }, { attempts: [{ ...FAILURE, attempt: 0 }] }, 'Error'],
+    [
+      'one after others that do not count',
+      { startAttempts: 2 },
+      { attempts: [{ ...FAILURE, attempt: 0, reason: 'OutOfCapacity' }] },
+      'Pending',
+    ],
+    ['one behind the gate', { startAttempts: 3 }, { scriptAttempt: 1 }, 'Error'],
+  ] as const)('%s: %o', (_, spec, status, phase) => {
+    expect(decide(purged(spec, status as Partial<RunnerStatus>)).status?.phase).toBe(phase);
+  });
+
+  test('once told lets the Runner go, and begins nothing', () => {
+    const told = { attempts: [FAILURE] };
+    expect(does(purged({ startAttempts: 3 }, told))).toEqual(['removeFinalizer', 'dropTombstone']);
+    const gone = { ...purged({ startAttempts: 3 }, told), bundle: undefined, heldAttempts: [] };
+    expect(decide(gone)).toEqual({ actions: [] });
+  });
+});
+
 const anyFacts: fc.Arbitrary<RunnerFacts> = fc
   .record({
     leaseFresh: fc.boolean(),
@@ -561,9 +602,19 @@ const anyFacts: fc.Arbitrary<RunnerFacts> = fc
     purging: fc.boolean(),
     launching: fc.boolean(),
     hostState: fc.constantFrom('live', 'deleting', 'vanished' as const),
+    startAttempts: fc.constantFrom(1, 3),
+    failed: fc.boolean(),
   })
   .map((x) => {
-    const object = runner({ deleted: x.deleted, status: { phase: x.phase, scriptAttempt: x.scriptAttempt } });
+    const object = runner({
+      deleted: x.deleted,
+      spec: { startAttempts: x.startAttempts },
+      status: {
+        phase: x.phase,
+        scriptAttempt: x.scriptAttempt,
+        ...(x.failed && x.scriptAttempt === undefined ? { attempts: [FAILURE] } : {}),
+      },
+    });
     const observed =
       x.observed === 'bound' || x.observed === 'elsewhere'
         ? ({ is: x.observed, runner: object } as const)
@@ -581,9 +632,7 @@ const anyFacts: fc.Arbitrary<RunnerFacts> = fc
           : bundle({
               stage: x.stage,
               ...(x.ready ? sshReady : {}),
-              ...(x.outcome
-                ? { outcome: { phase: 'Finished', reason: 'JobFinished', message: '', at: NOW } }
-                : {}),
+              ...(x.outcome ? { outcome: x.startAttempts > 1 ? CLONE_FAILED : JOB_FINISHED } : {}),
             }),
       strays: x.stray === undefined ? [] : [stray({ attempt: 2, stage: x.stray })],
       vm: x.vm,
@@ -636,6 +685,21 @@ describe('whatever is true', () => {
     });
   });
 
+  test('a failed attempt is neither launched again nor told of as under way', () => {
+    always((given, actions) => {
+      if (given.runner.is !== 'bound' || given.runner.runner.status?.attempts === undefined) return;
+      for (const forbidden of ['launch', 'awaitSsh', 'startScript']) expect(actions).not.toContain(forbidden);
+      expect(decide(given).status).toBeUndefined();
+    });
+  });
+
+  test('a start is sent back before the gate only', () => {
+    always((given) => {
+      if (decide(given).status?.phase !== 'Pending' || given.runner.is !== 'bound') return;
+      expect(given.runner.runner.status?.scriptAttempt).toBeUndefined();
+    });
+  });
+
   test('a script starts only behind a gate that this process passed and the API server confirms', () => {
     always((given, actions) => {
       if (!actions.includes('startScript') || given.runner.is !== 'bound') return;
@@ -647,8 +711,12 @@ describe('whatever is true', () => {
 
   test('a last status is written only when nothing is left', () => {
     always((given) => {
-      const phase = decide(given).status?.phase;
-      if (phase !== 'Finished' && phase !== 'Error') return;
+      const { status } = decide(given);
+      if (status === undefined) return;
+      const { phase, attempts } = status;
+      const failures = attempts?.length ?? 0;
+      const before = given.runner.is === 'bound' ? (given.runner.runner.status?.attempts?.length ?? 0) : 0;
+      if (phase !== 'Finished' && phase !== 'Error' && failures === before) return;
       expect(given.vm).toBe('absent');
       expect([undefined, 'Purged']).toContain(given.bundle?.stage);
     });

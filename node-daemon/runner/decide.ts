@@ -1,3 +1,4 @@
+import { hasFailed } from '../../crds/attempts.ts';
 import type { Runner, RunnerStatus } from '../../crds/runner.ts';
 import type { Stored } from '../../kube/object.ts';
 import type { BundleFacts, Outcome, ReadyReason, RunnerFacts } from './facts.ts';
@@ -14,7 +15,8 @@ import { desiredStatus, type StatusDecision } from './status.ts';
  *                                  recordOutcome ► purge ► Purged ► status ► removeFinalizer ► dropTombstone
  *
  * A half-made bundle (a daemon died in Preparing or Prepared) is purged and launched again: its VM never
- * ran. From Started on, nothing is ever tried twice.
+ * ran. From Started on, nothing of an attempt is ever tried twice: an outcome ends it. Before the gate that is the
+ * end of the attempt only, and the last status sends the Runner back to be bound anew.
  */
 export type Action =
   | { readonly do: 'launch' }
@@ -102,7 +104,7 @@ const isLetGo = ({ runner, heldAttempts }: RunnerFacts, attempt: number): boolea
 function bound(facts: RunnerFacts, runner: Stored<Runner>): Decision {
   if (facts.strays.length > 0) return { actions: destroy(facts) };
   const phase = runner.status?.phase;
-  const isOver = phase === 'Finished' || phase === 'Error';
+  const isOver = phase === 'Finished' || phase === 'Error' || hasFailed(runner);
   if (runner.metadata.deletionTimestamp !== undefined || isOver) return tearDown(facts, runner, isOver);
   if (facts.bundle?.outcome !== undefined) return tearDown(facts, runner, false);
   const verdict = judge(facts, runner);

@@ -79,7 +79,10 @@ export async function observe(
     attempt,
     bundle: current && { ...current.facts, outcome: current.facts.outcome ?? session.outcome },
     ages: { ...agesOf(session, current), runnerCreated: ageOf(sessions, runner) },
-    strays: seen.filter((one) => one !== current).map((one) => asStray(one, sessions)),
+    strays: [
+      ...seen.filter((one) => one !== current).map((one) => asStray(one, sessions)),
+      ...traceless(ports, sessions, runner, held, seen),
+    ],
     heldAttempts: held,
     ...(await vmOf(session, current)),
     session: session.facts,
@@ -196,6 +199,29 @@ function asStray({ paths, facts }: SeenBundle, sessions: Sessions): StrayFacts {
   const purge = sessions.at(paths)?.facts.purge;
   const purging = purge?.state === 'running';
   return { ...facts, purging, failing: purging && purge.failing !== undefined };
+}
+
+/**
+ * Earlier attempts that this host still has a hold on, although nothing on disk tells of them: their VMs are looked
+ * for before they are let go. Only the host object that the Runner is bound to may judge.
+ */
+function traceless(
+  { bundles, host }: RunnerPorts,
+  sessions: Sessions,
+  observed: ObservedRunner,
+  held: readonly number[],
+  seen: readonly SeenBundle[],
+): StrayFacts[] {
+  if (observed.is !== 'bound' || host.state() !== 'live') return [];
+  const { uid } = observed.runner.metadata;
+  const attempts = held.filter(
+    (attempt) => attempt < attemptOf(observed.runner) && !seen.some(({ paths }) => paths.attempt === attempt),
+  );
+  return attempts.map((attempt) => {
+    const paths = bundles.paths(uid, attempt);
+    const stage = sessions.at(paths)?.isPurged === true ? 'Purged' : 'TearingDown';
+    return asStray({ paths, facts: { attempt, hostUid: '', stage }, metadata: undefined }, sessions);
+  });
 }
 
 function asSeen(paths: BundlePaths, view: BundleView): SeenBundle {

@@ -1,7 +1,9 @@
+import { countedFailures } from '../../crds/attempts.ts';
 import type { Runner, RunnerPhase, RunnerStatus } from '../../crds/runner.ts';
 import type { Stored } from '../../kube/object.ts';
-import { conditionsOf } from './conditions.ts';
+import { conditionsOf, conditionsOfFailedStart } from './conditions.ts';
 import type { BundleFacts, Outcome, RunnerFacts } from './facts.ts';
+import { attemptsAfter, startsAnew } from './failed-start.ts';
 import { setupOf } from './judge.ts';
 import { BRIEF_PHASE_MS } from './timeouts.ts';
 
@@ -14,14 +16,17 @@ export interface StatusDecision {
 
 /**
  * The status that the facts call for. Asked for only with a fresh Lease: its `scriptAttempt` passes the gate. With
- * `outcome`: the last one, written after the purge was observed. It never takes back what an earlier daemon
+ * `outcome`: the last one of the attempt, written after the purge was observed. It never takes back what an earlier daemon
  * process reported: a fact that only memory held and that is lost leaves its field as it stands.
  */
 export function desiredStatus(facts: RunnerFacts, runner: Stored<Runner>, outcome?: Outcome): StatusDecision {
+  if (outcome !== undefined && startsAnew(runner, outcome)) {
+    return { status: statusOfFailedStart(facts, runner, outcome) };
+  }
   const phase = outcome?.phase ?? phaseOf(facts, runner);
   if (typeof phase === 'object') return phase;
   const attempt = runner.spec.binding?.attempt ?? 1;
-  const before = runner.status ?? { phase: 'Pending', observedGeneration: -1 };
+  const before = runner.status?.attempt === attempt ? runner.status : ofNoAttempt(runner.status);
   const mayGate = facts.bundle?.sshReadyAt !== undefined && outcome === undefined;
   const status: RunnerStatus = {
     ...before,
@@ -33,9 +38,31 @@ export function desiredStatus(facts: RunnerFacts, runner: Stored<Runner>, outcom
   };
   const setup = outcome?.setup ?? setupOf(facts, runner);
   if (setup !== undefined) status.setup = setup;
-  if (outcome !== undefined) status.finishedAt = iso(facts.now);
+  if (outcome !== undefined) {
+    status.finishedAt = iso(facts.now);
+    status.attempts = attemptsAfter(facts, runner, outcome);
+  }
   status.conditions = conditionsOf(facts, runner, phase, outcome);
   return { status };
+}
+
+/** Written after the purge was observed: with it the Runner waits to be bound anew. */
+function statusOfFailedStart(facts: RunnerFacts, runner: Stored<Runner>, outcome: Outcome): RunnerStatus {
+  const attempts = attemptsAfter(facts, runner, outcome);
+  return {
+    ...ofNoAttempt(runner.status),
+    phase: 'Pending',
+    observedGeneration: runner.metadata.generation ?? 0,
+    attempt: runner.spec.binding?.attempt ?? 1,
+    attempts,
+    conditions: conditionsOfFailedStart(facts, runner, outcome, countedFailures(attempts)),
+  };
+}
+
+/** A status without what it tells of one attempt. */
+function ofNoAttempt(status: RunnerStatus | undefined): RunnerStatus {
+  const { phase = 'Pending', observedGeneration = -1, conditions, attempts, scriptAttempt } = status ?? {};
+  return { phase, observedGeneration, conditions, attempts, scriptAttempt };
 }
 
 const iso = (ms: number): string => new Date(ms).toISOString();

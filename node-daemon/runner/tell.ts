@@ -1,8 +1,10 @@
 import type { Condition } from '../../crds/meta.ts';
-import type { Runner, RunnerStatus } from '../../crds/runner.ts';
+import type { FailedAttempt, Runner, RunnerStatus } from '../../crds/runner.ts';
 import { getCondition, isTrue } from '../../kube/conditions.ts';
 import { isConflict } from '../../kube/errors.ts';
 import type { Stored } from '../../kube/object.ts';
+import type { Outcome } from './facts.ts';
+import { startsAnew } from './failed-start.ts';
 import type { Observation } from './observe.ts';
 import type { RunnerPorts } from './ports.ts';
 import type { VmSession } from './session.ts';
@@ -59,24 +61,32 @@ function tell(
 
 /** Without a bundle no outcome was recorded, and told of, before the status that holds it. */
 function tellUnrecordedOutcome(
-  ports: RunnerPorts,
+  { events }: RunnerPorts,
   runner: Stored<Runner>,
   before: RunnerStatus | undefined,
   after: RunnerStatus,
 ): void {
   const finished = became('Finished', before, after);
-  if (finished !== undefined) tellOutcome(ports, runner, { ...finished, phase: after.phase });
+  if (finished !== undefined) {
+    if (after.phase === 'Finished') events.normal(runner, 'Finished', finished.message);
+    else events.warning(runner, finished.reason, finished.message);
+    return;
+  }
+  const failed = after.attempts?.find(({ attempt }) => attempt === after.attempt);
+  const isNew = !before?.attempts?.some(({ attempt }) => attempt === failed?.attempt);
+  if (failed !== undefined && isNew) events.warning(runner, failed.reason, noteOfFailure(failed));
 }
 
 /** What went well is told by the name of its condition, what failed by its reason. */
-export function tellOutcome(
-  { events }: RunnerPorts,
-  runner: Stored<Runner>,
-  { phase, reason, message }: { phase: RunnerStatus['phase']; reason: string; message: string },
-): void {
+export function tellOutcome({ events }: RunnerPorts, runner: Stored<Runner>, outcome: Outcome): void {
+  const { phase, reason, message } = outcome;
   if (phase === 'Finished') events.normal(runner, 'Finished', message);
-  else events.warning(runner, reason, message);
+  else if (!startsAnew(runner, outcome)) events.warning(runner, reason, message);
+  else events.warning(runner, reason, noteOfFailure({ attempt: runner.spec.binding?.attempt ?? 1, message }));
 }
+
+const noteOfFailure = ({ attempt, message }: Pick<FailedAttempt, 'attempt' | 'message'>): string =>
+  `attempt ${attempt} has failed: ${message}`;
 
 /** The condition, where it was not True before and is now. */
 function became(type: string, before: RunnerStatus | undefined, after: RunnerStatus): Condition | undefined {

@@ -13,7 +13,7 @@ export const runner = (overrides?: Overrides<Runner>): Runner =>
       apiVersion: API_VERSION,
       kind: 'Runner',
       metadata: { name: uniqueName('runner'), namespace: 'default' },
-      spec: { templateName: 'linux', className: 'small', completion: 'Job' },
+      spec: { templateName: 'linux', className: 'small', completion: 'Job', startAttempts: 3 },
       status: { observedGeneration: -1, phase: 'Pending' },
     },
     overrides,

@@ -135,7 +135,7 @@ export class Fleet {
       apiVersion: API_VERSION,
       kind: 'Runner',
       metadata: { name, namespace: 'default' },
-      spec: { templateName: 'linux', completion: 'Never', ...spec },
+      spec: { templateName: 'linux', completion: 'Never', startAttempts: 1, ...spec },
     });
   }
 

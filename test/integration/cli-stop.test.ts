@@ -105,7 +105,7 @@ describe('down', () => {
       apiVersion: API_VERSION,
       kind: 'Runner',
       metadata: { name: 'held', namespace: 'default', finalizers: ['example.com/held'] },
-      spec: { templateName: 'none', completion: 'Never' },
+      spec: { templateName: 'none', completion: 'Never', startAttempts: 3 },
     });
     const down = (): Promise<Ended> => runCommand(['down', '--data-dir', dataDir, '--timeout', '2']);
     expect(await down()).toEqual({

@@ -1,12 +1,13 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { type ControllerOptions, type RunningController, runController } from '../../controller/main.ts';
 import type { Host } from '../../crds/host.ts';
-import { SYSTEM_NAMESPACE } from '../../crds/meta.ts';
+import { finalizerName, SYSTEM_NAMESPACE } from '../../crds/meta.ts';
 import { HOST_RESOURCES, RUNNER_CLASSES, RUNNERS, TEMPLATES } from '../../crds/resources.ts';
 import type { Runner } from '../../crds/runner.ts';
 import type { RunnerClass } from '../../crds/runner-class.ts';
 import type { Template } from '../../crds/template.ts';
 import type { KubeClient } from '../../kube/client.ts';
+import { isConflict } from '../../kube/errors.ts';
 import { Informer } from '../../kube/informer.ts';
 import { LEASES, type Lease } from '../../kube/lease.ts';
 import type { Logger } from '../../kube/log.ts';
@@ -162,6 +163,64 @@ export class ControllerWorld {
     await runners.patch(ref, told.metadata.resourceVersion, { metadata: { finalizers: [] } });
   }
 
+  /** What a node daemon does when a start has failed and nothing is left of it. */
+  async failStart(name: string, reason = 'CloneFailed'): Promise<void> {
+    const object = await this.tellFailure(name, reason);
+    const finalizer = finalizerName(object.spec.binding?.hostName ?? '', object.spec.binding?.attempt ?? 0);
+    await this.letGo(name, finalizer);
+  }
+
+  /** The first half of {@link failStart}: the finalizer stands. */
+  async tellFailure(name: string, reason = 'CloneFailed'): Promise<Stored<Runner>> {
+    return await this.#patchStatus(name, ({ spec: { binding }, status }) => {
+      const { attempt = 0, hostName = '' } = binding ?? {};
+      const finishedAt = new Date().toISOString();
+      const attempts = [
+        ...(status?.attempts ?? []),
+        { attempt, hostName, reason, message: 'no', finishedAt },
+      ];
+      return { phase: 'Pending', attempt, attempts };
+    });
+  }
+
+  /** What a node daemon does once SSH answers. */
+  async passGate(name: string): Promise<Stored<Runner>> {
+    return await this.#patchStatus(name, ({ spec }) => ({
+      phase: 'SSHReady',
+      attempt: spec.binding?.attempt,
+      scriptAttempt: spec.binding?.attempt,
+    }));
+  }
+
+  /** Removes a finalizer, however often others write meanwhile. */
+  async letGo(name: string, finalizer: string): Promise<void> {
+    const runners = this.client.resources<Runner>(RUNNERS);
+    await this.#unlessConflict(name, async ({ metadata }) => {
+      const finalizers = (metadata.finalizers ?? []).filter((one) => one !== finalizer);
+      return await runners.patch(metadata, metadata.resourceVersion, { metadata: { finalizers } });
+    });
+  }
+
+  async #patchStatus(name: string, status: (runner: Stored<Runner>) => object): Promise<Stored<Runner>> {
+    const runners = this.client.resources<Runner>(RUNNERS);
+    return await this.#unlessConflict(name, async (object) => {
+      const { metadata } = object;
+      return await runners.patchStatus(metadata, metadata.resourceVersion, { status: status(object) });
+    });
+  }
+
+  async #unlessConflict<T>(name: string, write: (runner: Stored<Runner>) => Promise<T>): Promise<T> {
+    for (;;) {
+      const object = await this.client.resources<Runner>(RUNNERS).get({ namespace: this.namespace, name });
+      if (object === undefined) throw new Error(`there is no Runner ${name}`);
+      try {
+        return await write(object);
+      } catch (error) {
+        if (!isConflict(error)) throw error;
+      }
+    }
+  }
+
   get(name: string): Stored<Runner> | undefined {
     return this.#watch.store.get({ namespace: this.namespace, name });
   }
@@ -174,6 +233,13 @@ export class ControllerWorld {
   get boundOrder(): string[] {
     const bound = this.sights.filter(({ spec }) => spec.binding !== undefined);
     return [...new Set(bound.map(({ metadata }) => metadata.name))];
+  }
+
+  /** Waits for this attempt, and tells the host that it is bound to. */
+  async attempt(name: string, attempt: number): Promise<string> {
+    const binding = () => this.get(name)?.spec.binding;
+    await this.until(`attempt ${attempt} of ${name}`, () => binding()?.attempt === attempt);
+    return binding()?.hostName ?? '';
   }
 
   /** Host of each Runner that is bound. */

@@ -112,6 +112,24 @@ export const BAD_MANIFESTS: readonly BadManifest[] = [
   runner('a number for a template name', 'templateName: 26', 'spec.templateName', 'must be of type string'),
   runner('a class name with a blank', 'templateName: linux\nclassName: so small', 'spec.className', A_NAME),
   runner(
+    'no start at all',
+    'templateName: linux\nstartAttempts: 0',
+    'spec.startAttempts',
+    'greater than or equal to 1',
+  ),
+  runner(
+    'more starts than are allowed',
+    'templateName: linux\nstartAttempts: 11',
+    'spec.startAttempts',
+    'less than or equal to 10',
+  ),
+  runner(
+    'starts in words',
+    'templateName: linux\nstartAttempts: three',
+    'spec.startAttempts',
+    'must be of type integer',
+  ),
+  runner(
     'a runner name with dots',
     'templateName: linux\nrunnerName: a.example.com',
     'spec.runnerName',

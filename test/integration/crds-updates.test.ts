@@ -31,6 +31,19 @@ const FIRST = binding(linuxHost());
 const bind = (attempt: number, changes: object = {}) => ({
   spec: { binding: { ...FIRST, attempt, ...changes } },
 });
+const EARLIER = {
+  hostName: 'lost',
+  attempt: 1,
+  resources: FIRST.resources,
+  templateDigest: FIRST.templateDigest,
+};
+const failure = (attempt: number) => ({
+  attempt,
+  hostName: FIRST.hostName,
+  reason: 'CloneFailed',
+  message: 'no room',
+  finishedAt: '2026-01-01T00:00:00Z',
+});
 const status = (fields: object | null) => ({ status: fields });
 
 const patchRunner = (name: string, patch: object): Promise<KubectlResult> =>
@@ -73,6 +86,7 @@ describe('a bad update of a Runner is refused with the field and what would be r
     ['no script any more', [], { spec: { setupScript: null } }, ['spec.setupScript', IMMUTABLE]],
     ['other output', [], { spec: { setupScript: { keepOutput: false } } }, ['spec.setupScript', IMMUTABLE]],
     ['another completion', [], { spec: { completion: 'Never' } }, ['spec.completion', IMMUTABLE]],
+    ['other starts', [], { spec: { startAttempts: 5 } }, ['spec.startAttempts', IMMUTABLE]],
     ['one more label', [], { spec: { hostSelector: { a: 'b' } } }, ['spec.hostSelector', IMMUTABLE]],
     ['another timeout', [], { spec: { timeouts: { boot: '9m' } } }, ['spec.timeouts', IMMUTABLE]],
     ['one more timeout', [], { spec: { timeouts: { clone: '9m' } } }, ['spec.timeouts', IMMUTABLE]],
@@ -159,6 +173,72 @@ describe('a bad update of a Runner is refused with the field and what would be r
       { spec: { activeDeadlineSeconds: 0 } },
       ['spec.activeDeadlineSeconds', 'greater than or equal to 1'],
     ],
+    [
+      'what is left of earlier attempts, told later',
+      [bind(1), bind(2)],
+      bind(2, { earlier: [EARLIER] }),
+      ['spec.binding', 'cannot change within an attempt'],
+    ],
+    [
+      'an earlier attempt twice',
+      [bind(1)],
+      bind(2, { earlier: [EARLIER, EARLIER] }),
+      ['spec.binding.earlier[1]', 'Duplicate value'],
+    ],
+    [
+      'an earlier attempt without its sizes',
+      [bind(1)],
+      bind(2, { earlier: [{ ...EARLIER, resources: undefined }] }),
+      ['spec.binding.earlier[0].resources', 'Required value'],
+    ],
+    [
+      'the failure of an attempt that never was',
+      [bind(1)],
+      status({ attempts: [failure(2)] }),
+      ['status.attempts', 'cannot tell of an attempt that was never bound'],
+    ],
+    [
+      'a failure before anything was bound',
+      [],
+      status({ attempts: [failure(1)] }),
+      ['status.attempts', 'cannot tell of an attempt that was never bound'],
+    ],
+    [
+      'the failure of a start behind the gate',
+      [bind(1), status({ scriptAttempt: 1 })],
+      status({ attempts: [failure(1)] }),
+      ['status.attempts', 'an attempt that was permitted to run the setup script is the last'],
+    ],
+    [
+      'the gate for an attempt that has failed',
+      [bind(1), status({ attempts: [failure(1)] })],
+      status({ scriptAttempt: 1 }),
+      ['status.attempts', 'an attempt that was permitted to run the setup script is the last'],
+    ],
+    [
+      'a failure without a reason',
+      [bind(1)],
+      status({ attempts: [{ ...failure(1), reason: '' }] }),
+      ['status.attempts[0].reason', 'at least 1 char'],
+    ],
+    [
+      'a failure at a time that is none',
+      [bind(1)],
+      status({ attempts: [{ ...failure(1), finishedAt: 'late' }] }),
+      ['status.attempts[0].finishedAt', 'must be of type date-time'],
+    ],
+    [
+      'one failure twice',
+      [bind(1)],
+      status({ attempts: [failure(1), failure(1)] }),
+      ['status.attempts[1]', 'Duplicate value'],
+    ],
+    [
+      'more than 20 failures',
+      [bind(1)],
+      status({ attempts: Array.from({ length: 21 }, (_, index) => failure(index + 1)) }),
+      ['status.attempts', 'must have at most 20 items'],
+    ],
     ['an unknown phase', [], status({ phase: 'Lost' }), ['status.phase', '"Pending", "Creating"']],
     [
       'a time that is none',
@@ -199,6 +279,11 @@ describe('an update that a Runner may undergo is accepted', () => {
     [
       'the gate of a second attempt',
       [bind(1), status({ attempt: 1 }), bind(2), status({ scriptAttempt: 2 })],
+    ],
+    ['a second attempt while the first is held', [bind(1), bind(2, { earlier: [EARLIER] })]],
+    [
+      'a failed attempt, then the gate of the next',
+      [bind(1), status({ attempts: [failure(1)] }), bind(2), status({ scriptAttempt: 2, attempt: 2 })],
     ],
     ['its end after the gate', [bind(1), status({ scriptAttempt: 1 }), status({ phase: 'Finished' })]],
     [

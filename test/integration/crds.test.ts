@@ -63,7 +63,7 @@ describe('defaults', () => {
     const manifest = `{apiVersion: shoesvz.dev/v1alpha1, kind: Runner, metadata: {name: ${name}}, spec: {templateName: linux}}`;
     await kubectl.ok(['create', '--namespace', namespace, '-f', '-'], manifest);
     const created = await client.resources<Runner>(RUNNERS).get({ namespace, name });
-    expect(created?.spec).toEqual({ templateName: 'linux', completion: 'Job' });
+    expect(created?.spec).toEqual({ templateName: 'linux', completion: 'Job', startAttempts: 3 });
     expect(created?.status).toEqual({ observedGeneration: -1, phase: 'Pending' });
   });
 

@@ -36,6 +36,7 @@ export class RunnerLife {
   readonly #runners: Resources<Runner>;
   readonly #host: Stored<Host> = stored(linuxHost({ metadata: { name: uniqueName('host') } }));
   readonly #now = Date.now();
+  #attempt = 0;
 
   private constructor(runners: Resources<Runner>, created: Stored<Runner>) {
     this.#runners = runners;
@@ -61,8 +62,10 @@ export class RunnerLife {
   }
 
   async isBound(): Promise<void> {
-    const finalizers = [finalizerName(this.hostName, 1)];
-    const spec = { binding: binding(this.#host) };
+    this.#attempt += 1;
+    const attempt = this.#attempt;
+    const finalizers = [finalizerName(this.hostName, attempt)];
+    const spec = { binding: binding(this.#host, { attempt }) };
     this.runner = await this.#runners.patch(this.runner.metadata, this.runner.metadata.resourceVersion, {
       metadata: { finalizers },
       spec,
@@ -129,7 +132,7 @@ export class RunnerLife {
   #bundle(overrides: Partial<BundleFacts> = {}): BundleFacts {
     const hostUid = this.#host.metadata.uid;
     const startedAt = this.#now - 8_000;
-    return { attempt: 1, hostUid, stage: 'Started', cloneMs: 21, startedAt, ...overrides };
+    return { attempt: this.#attempt, hostUid, stage: 'Started', cloneMs: 21, startedAt, ...overrides };
   }
 
   #reached(): Partial<BundleFacts> {
@@ -168,7 +171,7 @@ export class RunnerLife {
       leaseFresh: true,
       host: { name, uid, state: 'live', isCleared: true },
       runner: { is: 'bound', runner: this.runner },
-      attempt: 1,
+      attempt: this.#attempt,
       ages: {
         started: since(bundle?.startedAt),
         sshReady: since(bundle?.sshReadyAt),
@@ -176,7 +179,7 @@ export class RunnerLife {
         ready: since(bundle?.readyAt),
       },
       strays: [],
-      heldAttempts: [1],
+      heldAttempts: [this.#attempt],
       session: IDLE,
       guestAgent: true,
       endpoint: { host: '127.65.0.2', port: 2222, user: 'runner', guestIp: '10.0.2.15' },

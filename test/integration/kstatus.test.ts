@@ -87,8 +87,25 @@ describe('kstatus says of a Runner', () => {
     ]);
   });
 
-  test('that never answers SSH: InProgress, then Failed', async () => {
+  test('whose first start fails: InProgress until the next one is ready', async () => {
     const life = await RunnerLife.begin(client, namespace);
+    const failed = life.outcome('Error', 'BootTimeout');
+    const backingOff = { reason: 'NoHostFits', message: '1 host: 1 full' } as const;
+    await walk(life, [
+      asCreated,
+      bound,
+      [() => life.boots(), 'Booting', 'InProgress'],
+      [() => life.isTornDown(failed), 'TearingDown', 'InProgress'],
+      [() => life.isOver(failed, 'Booting'), 'Pending', 'InProgress'],
+      [() => life.waits(backingOff), 'Pending', 'InProgress'],
+      [() => life.isBound(), 'Pending', 'InProgress'],
+      [() => life.boots(), 'Booting', 'InProgress'],
+      [() => life.isReady(), 'SSHReady', 'Current'],
+    ]);
+  });
+
+  test('that never answers SSH: InProgress, then Failed', async () => {
+    const life = await RunnerLife.begin(client, namespace, { spec: { startAttempts: 1 } });
     await walk(life, [
       asCreated,
       bound,
@@ -147,6 +164,13 @@ test('Argo CD shows why a Runner waits, and what it failed of', async () => {
   );
   await life.boots();
   expect((await argoHealth(life.runner)).message).toBe('Booting: the VM boots');
+  await life.isOver(life.outcome('Error', 'BootTimeout'), 'Booting');
+  expect((await argoHealth(life.runner)).message).toBe(
+    `AttemptFailed: 1 of 3 starts have failed; attempt 1 on host ${life.hostName}: BootTimeout: as BootTimeout says`,
+  );
+  await life.isBound();
+  expect((await argoHealth(life.runner)).message).toContain('which has not reported yet');
+  await life.answersSsh();
   const failed = life.outcome('Error', 'ScriptFailed', { exitCode: 42 });
   await life.isOver(failed);
   expect((await argoHealth(life.runner)).message).toBe(`ScriptFailed: ${failed.message}`);

@@ -105,6 +105,7 @@ export class DaemonWorld {
       spec: {
         templateName: this.#templateName,
         completion: 'Never',
+        startAttempts: 1,
         setupScript: { inline: 'echo hello' },
         ...spec,
       },

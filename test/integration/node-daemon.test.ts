@@ -109,6 +109,34 @@ async function report(uid: string, state: string): Promise<void> {
   expect(response.status).toBe(204);
 }
 
+describe('a start that fails', () => {
+  test('is told as the API server accepts it, and the next one succeeds', async () => {
+    world.machine.fail('prepare', new Error(`${'no '.repeat(2_000)}luck`));
+    await world.start();
+    await world.createBound('r', { startAttempts: 2 });
+    const failed = await world.untilIs('r', 'let go', (one) => one?.metadata.finalizers === undefined);
+    expect(failed?.status).toMatchObject({
+      phase: 'Pending',
+      attempts: [{ attempt: 1, hostName: world.hostName, reason: 'CloneFailed' }],
+    });
+    expect(conditionOf(failed, 'Bound')).toMatchObject({ status: 'False', reason: 'AttemptFailed' });
+    expect(await world.onDisk()).toEqual([]);
+    await world.bind('r');
+    const { status } = await world.untilReady('r');
+    expect(status).toMatchObject({ attempt: 2, scriptAttempt: 2, attempts: [{ attempt: 1 }] });
+  });
+
+  test('for the last time is the end', async () => {
+    world.machine.fail('spawn', new Error('no'), 2);
+    await world.start();
+    await world.createBound('r', { startAttempts: 2 });
+    await world.untilIs('r', 'let go', (one) => one?.metadata.finalizers === undefined);
+    await world.bind('r');
+    const { status } = await world.untilPhase('r', 'Error');
+    expect(status?.attempts).toHaveLength(2);
+  });
+});
+
 describe('a finalizer of this host on a Runner bound elsewhere', () => {
   const other = { name: 'another-host', uid: 'another-uid' };
 

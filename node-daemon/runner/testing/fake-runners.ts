@@ -86,7 +86,13 @@ export class FakeRunners {
         generation: 1,
         creationTimestamp: new Date(this.#now()).toISOString(),
       },
-      spec: { templateName: 'debian', completion: 'Never', setupScript: { inline: 'true' }, ...spec },
+      spec: {
+        templateName: 'debian',
+        completion: 'Never',
+        startAttempts: 1,
+        setupScript: { inline: 'true' },
+        ...spec,
+      },
       status: { phase: 'Pending', observedGeneration: -1 },
     });
   }

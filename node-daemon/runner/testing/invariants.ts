@@ -44,6 +44,10 @@ export class Invariants {
     if (isOver && phase !== old.status?.phase && this.#runningUids().includes(old.metadata.uid)) {
       this.violations.push(`${phase} was told while the VM ran`);
     }
+    const failures = next.status?.attempts?.length ?? 0;
+    if (failures > (old.status?.attempts?.length ?? 0) && this.#runningUids().includes(old.metadata.uid)) {
+      this.violations.push('a start was told to have failed while its VM ran');
+    }
     if (!host.leaseFresh) this.violations.push('a Runner was written to without a Lease');
   }
 
