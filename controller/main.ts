@@ -21,6 +21,7 @@ import { asControllerError, preflight } from './preflight.ts';
 import { ProblemLog } from './problems.ts';
 import { RunnerController } from './runner/controller.ts';
 import type { PlacementPolicy } from './runner/place.ts';
+import { TtlController } from './runner/ttl-controller.ts';
 import { DefaultClassWarning } from './runner-class/defaults.ts';
 import { TemplateController } from './template/controller.ts';
 
@@ -84,6 +85,7 @@ interface Parts {
   readonly metrics: ControllerMetrics;
   readonly hosts: HostController;
   readonly runners: RunnerController;
+  readonly ttl: TtlController;
   readonly templates: TemplateController;
   readonly defaults: DefaultClassWarning;
 }
@@ -135,6 +137,7 @@ function createParts(
     events,
     observer: metrics,
   });
+  const ttl = new TtlController({ informers, runners: client.resources<Runner>(RUNNERS), clock, log });
   const templates = new TemplateController({
     informers,
     templates: client.resources<Template>(TEMPLATES),
@@ -142,7 +145,7 @@ function createParts(
     log,
   });
   const defaults = new DefaultClassWarning(informers, events);
-  return { informers, recorder, metrics, hosts, runners, templates, defaults };
+  return { informers, recorder, metrics, hosts, runners, ttl, templates, defaults };
 }
 
 class Controller {
@@ -239,7 +242,7 @@ class Controller {
   /** Everything was listed, by quorum. What judges hosts begins before what binds to them. */
   #begin(): void {
     if (this.#stopping !== undefined) return;
-    const { informers, metrics, hosts, defaults, runners, templates } = this.#parts;
+    const { informers, metrics, hosts, defaults, runners, ttl, templates } = this.#parts;
     const { store } = informers.runners;
     for (const runner of store.list()) metrics.startupSeenBefore(runner);
     informers.runners.on({
@@ -250,6 +253,7 @@ class Controller {
     hosts.start();
     defaults.start();
     runners.start();
+    ttl.start();
     templates.start();
     this.#isReady = true;
     const { client, log } = this.#options;
@@ -259,10 +263,10 @@ class Controller {
 
   async #stop(): Promise<void> {
     this.#isReady = false;
-    const { informers, recorder, hosts, defaults, runners, templates } = this.#parts;
+    const { informers, recorder, hosts, defaults, runners, ttl, templates } = this.#parts;
     this.#problems.stop();
     defaults.stop();
-    await Promise.all([runners.stop(), hosts.stop(), templates.stop()]);
+    await Promise.all([runners.stop(), ttl.stop(), hosts.stop(), templates.stop()]);
     await Promise.all(allInformers(informers).map((informer) => informer.stop()));
     await recorder.stop({ deadlineMs: this.#leadership.isLeader ? EVENTS_DEADLINE_MS : 0 });
     await this.#leadership.stop();

@@ -2,7 +2,7 @@ import { HOST_NAME_PATTERN } from './scalars.ts';
 import { type CelRule, immutable, matches } from './validation.ts';
 
 /** Fields of the spec that may change; a test holds both lists to the schema. */
-export const MUTABLE_FIELDS = ['binding', 'activeDeadlineSeconds'] as const;
+export const MUTABLE_FIELDS = ['binding', 'activeDeadlineSeconds', 'ttlSecondsAfterFinished'] as const;
 
 /** All others. */
 export const IMMUTABLE_FIELDS = [

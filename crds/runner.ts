@@ -159,6 +159,11 @@ export const RunnerSpec = z
       .describe(
         'Limit for the whole life of the Runner, in seconds since its creation, the wait for a host included, at least 1. Past it the VM is destroyed, whatever it does, and the Runner ends as Error with the reason DeadlineExceeded. May be changed: lowered it counts at once, raised or removed it prolongs a Runner that is not over. Default: none.',
       ),
+    ttlSecondsAfterFinished: Int32.min(0)
+      .optional()
+      .describe(
+        'How long the object stays, in seconds after the Runner is over (Finished or Error), before the controller deletes it; 0 deletes it at once. May be changed. Default: none; it stays until somebody deletes it.',
+      ),
     binding: Binding.optional().describe(
       'Where the VM runs. Written by the controller only: absent on creation, then never removed. Default: none, until the Runner is bound.',
     ),
@@ -166,7 +171,7 @@ export const RunnerSpec = z
   .refine((spec) => spec.completion !== 'Script' || spec.setupScript !== undefined)
   .meta({
     description:
-      'What is wanted. Immutable but for activeDeadlineSeconds and binding: to change the rest of a Runner, delete it and create another.',
+      'What is wanted. Immutable but for activeDeadlineSeconds, ttlSecondsAfterFinished and binding: to change the rest of a Runner, delete it and create another.',
     ...celRules(...SPEC_RULES),
     if: { properties: { completion: { const: 'Script' } }, required: ['completion'] },
     // biome-ignore lint/suspicious/noThenProperty: a keyword of JSON Schema

@@ -4,7 +4,7 @@ import { ApiError, ApiUnreachable, isConflict, isNotFound } from './errors.ts';
 import { loadClusterAccess } from './kubeconfig.ts';
 import type { KubeObject, ObjectRef, ResourceType, Stored } from './object.ts';
 import { collectionPath, objectPath } from './paths.ts';
-import type { ListOptions, ListResult, Resources } from './resources.ts';
+import type { ListOptions, ListResult, Preconditions, Resources } from './resources.ts';
 import { type Query, Transport } from './transport.ts';
 import { parseWatchStream, type WatchEvent } from './watch.ts';
 
@@ -163,7 +163,7 @@ class HttpResources<T extends KubeObject> implements Resources<T> {
     );
   }
 
-  async delete(ref: ObjectRef, options: { uid?: string | undefined } = {}): Promise<boolean> {
+  async delete(ref: ObjectRef, { uid, resourceVersion }: Preconditions = {}): Promise<boolean> {
     try {
       await this.#transport.call({
         method: 'DELETE',
@@ -172,15 +172,15 @@ class HttpResources<T extends KubeObject> implements Resources<T> {
           apiVersion: 'v1',
           kind: 'DeleteOptions',
           propagationPolicy: 'Background',
-          ...(options.uid !== undefined && { preconditions: { uid: options.uid } }),
+          preconditions: { uid, resourceVersion },
         },
       });
       return true;
     } catch (error) {
       if (isNotFound(error) && error.reason === 'NotFound' && error.details?.name === ref.name) return false;
-      if (options.uid !== undefined && isConflict(error)) {
+      if (uid !== undefined && isConflict(error)) {
         const current = await this.get(ref);
-        if (current?.metadata.uid !== options.uid) return false;
+        if (current?.metadata.uid !== uid) return false;
       }
       throw explainUnknownKind(error, this.#type);
     }

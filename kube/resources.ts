@@ -14,6 +14,12 @@ export interface ListOptions {
   readonly resourceVersion?: string | undefined;
 }
 
+/** What must be so for an object to be deleted. */
+export interface Preconditions {
+  readonly uid?: string | undefined;
+  readonly resourceVersion?: string | undefined;
+}
+
 /**
  * Typed verbs on one kind. Each call has a timeout (10 s unless the client says otherwise), is aborted by
  * the client's stop signal, and throws {@link ApiError} for an answer that is not a success, or
@@ -29,6 +35,9 @@ export interface Resources<T extends KubeObject> {
   patch(ref: ObjectRef, resourceVersion: string, patch: object): Promise<Stored<T>>;
   /** JSON merge patch of `/status`, fenced likewise. */
   patchStatus(ref: ObjectRef, resourceVersion: string, patch: object): Promise<Stored<T>>;
-  /** Idempotent: false where there was nothing. `uid` makes it a precondition. */
-  delete(ref: ObjectRef, options?: { uid?: string | undefined }): Promise<boolean>;
+  /**
+   * Idempotent: false where there was nothing, or, with `uid`, another object. With `resourceVersion`: a 409 where
+   * that is not current.
+   */
+  delete(ref: ObjectRef, options?: Preconditions): Promise<boolean>;
 }

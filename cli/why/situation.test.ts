@@ -175,6 +175,18 @@ describe('what a Runner waits for, or how it ended', () => {
     expect(situationOf(created, CREATED + 1_000).says).toBe(text);
   });
 
+  test('tells when what is over goes by itself', () => {
+    const object = over('Finished', 'JobFinished', {
+      spec: { ttlSecondsAfterFinished: 3_600 },
+      status: { finishedAt: '2026-01-01T00:00:00Z' },
+    });
+    expect(situationOf(object, CREATED + 600_000).says).toBe(
+      'It is over: as JobFinished says. The object is deleted in 50 min (spec.ttlSecondsAfterFinished).',
+    );
+    const dying = { ...object, metadata: { ...object.metadata, ...deleting.metadata } };
+    expect(situationOf(dying, CREATED).says).not.toContain('ttlSecondsAfterFinished');
+  });
+
   test('is told in every phase', () => {
     const phases = new Set(says.map(([{ status }]) => status?.phase));
     expect(RUNNER_PHASES.filter((phase) => !phases.has(phase))).toEqual([]);

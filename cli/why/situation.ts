@@ -24,7 +24,7 @@ const UNSEEN_MS = 10_000;
 /** Pure: what a Runner waits for now, or how it ended, in plain words. */
 export function situationOf(runner: Stored<Runner>, now: number): Situation {
   const situation = presentSituation(runner, now);
-  const until = deadlineOf(runner, now);
+  const until = deadlineOf(runner, now) ?? deletionOf(runner, now);
   return until === undefined ? situation : { ...situation, says: `${situation.says} ${until}` };
 }
 
@@ -35,6 +35,17 @@ function deadlineOf(runner: Stored<Runner>, now: number): string | undefined {
   if (limit === undefined || isEnding || runner.metadata.deletionTimestamp !== undefined) return undefined;
   const leftMs = Math.max(0, Date.parse(runner.metadata.creationTimestamp) + limit * 1000 - now);
   return `Whatever it does, it ends in ${inWords(leftMs)} (spec.activeDeadlineSeconds).`;
+}
+
+/** When an object that is over goes by itself. */
+function deletionOf({ metadata, spec, status }: Stored<Runner>, now: number): string | undefined {
+  const { ttlSecondsAfterFinished: ttl } = spec;
+  const finishedAt = Date.parse(status?.finishedAt ?? '');
+  if (ttl === undefined || Number.isNaN(finishedAt) || metadata.deletionTimestamp !== undefined) {
+    return undefined;
+  }
+  const leftMs = Math.max(0, finishedAt + ttl * 1000 - now);
+  return `The object is deleted in ${inWords(leftMs)} (spec.ttlSecondsAfterFinished).`;
 }
 
 function presentSituation(runner: Stored<Runner>, now: number): Situation {

@@ -79,7 +79,8 @@ It is bound by itself as soon as a host fits. "kubectl get machosts,linuxhosts" 
   });
 
   test('that no host took before its deadline: what the time went to', () => {
-    const message = 'no host took it within 60 s of its creation (activeDeadlineSeconds): 1 host: 1 full';
+    const message =
+      'it still waited for a host 60 s after its creation (activeDeadlineSeconds): 1 host: 1 full';
     const told = { reason: 'DeadlineExceeded', message };
     const object = pending({
       spec: { activeDeadlineSeconds: 60 },
@@ -101,7 +102,7 @@ Runner ci/build: Error
                    59 s         NoHostFits: 1 host: 1 full
   in all           1 min
 
-It failed: no host took it within 60 s of its creation (activeDeadlineSeconds): 1 host: 1 full. (DeadlineExceeded)
+It failed: it still waited for a host 60 s after its creation (activeDeadlineSeconds): 1 host: 1 full. (DeadlineExceeded)
 Raise spec.activeDeadlineSeconds where that much time is needed: it counts from the creation, the wait for a host included. Above stands what the time went to. A Runner that has failed is never started again: create another one.`);
   });
 

@@ -91,7 +91,7 @@ describe('a Runner that waits with a deadline', () => {
     const { status, requeueAfterMs } = decide(facts(limited(), { verdict: full, ageMs: 60_000 }));
     const told = {
       reason: 'DeadlineExceeded',
-      message: 'no host took it within 60 s of its creation (activeDeadlineSeconds): 1 host: 1 full',
+      message: 'it still waited for a host 60 s after its creation (activeDeadlineSeconds): 1 host: 1 full',
       observedGeneration: 1,
       lastTransitionTime: '2026-05-05T00:00:00.000Z',
     };

@@ -87,7 +87,7 @@ function exceeded({ runner, verdict, now }: RunnerFacts): RunnerStatus {
   const told = {
     reason: DEADLINE_EXCEEDED,
     message: clip(
-      `no host took it within ${limit} s of its creation (activeDeadlineSeconds)${why === undefined ? '' : `: ${why}`}`,
+      `it still waited for a host ${limit} s after its creation (activeDeadlineSeconds)${why === undefined ? '' : `: ${why}`}`,
     ),
     observedGeneration: generation,
   };

@@ -100,7 +100,7 @@ export async function mayBind(
   if (role === undefined) throw new Error('the ClusterRole is gone');
   const isBinding = ({ resources }: ClusterRole['rules'][number]) => resources.join() === RUNNERS.plural;
   const rules = role.rules.map((rule) =>
-    isBinding(rule) ? { ...rule, verbs: [may ? 'patch' : 'get'] } : rule,
+    isBinding(rule) ? { ...rule, verbs: [may ? 'patch' : 'get', 'delete'] } : rule,
   );
   await roles.patch(role.metadata, role.metadata.resourceVersion, { rules });
   const runners = controller.resources<Runner>(RUNNERS);

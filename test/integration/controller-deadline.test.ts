@@ -11,7 +11,8 @@ describe('activeDeadlineSeconds of a Runner that waits', () => {
     await world.controller();
     await world.runner('r', { spec: { activeDeadlineSeconds: 2 } });
     await world.until('the end', () => world.get('r')?.status?.phase === 'Error');
-    const message = 'no host took it within 2 s of its creation (activeDeadlineSeconds): 1 host: 1 cordoned';
+    const message =
+      'it still waited for a host 2 s after its creation (activeDeadlineSeconds): 1 host: 1 cordoned';
     for (const type of ['Stalled', 'Finished']) {
       expect(world.condition('r', type)).toMatchObject({
         status: 'True',

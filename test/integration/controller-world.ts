@@ -158,9 +158,29 @@ export class ControllerWorld {
     const object = await runners.get(ref);
     if (object === undefined) return;
     const told = await runners.patchStatus(ref, object.metadata.resourceVersion, {
-      status: { phase: 'Finished', observedGeneration: object.metadata.generation },
+      status: {
+        phase: 'Finished',
+        observedGeneration: object.metadata.generation,
+        finishedAt: new Date().toISOString(),
+      },
     });
-    await runners.patch(ref, told.metadata.resourceVersion, { metadata: { finalizers: [] } });
+    await this.#letGo(told);
+  }
+
+  /** The controller may delete what is over at any moment. */
+  async #letGo(runner: Stored<Runner>): Promise<void> {
+    const runners = this.client.resources<Runner>(RUNNERS);
+    for (let last: Stored<Runner> | undefined = runner; last !== undefined; ) {
+      const { resourceVersion, finalizers = [] } = last.metadata;
+      if (finalizers.length === 0) return;
+      try {
+        await runners.patch(runner.metadata, resourceVersion, { metadata: { finalizers: [] } });
+        return;
+      } catch (error) {
+        if (!isConflict(error)) throw error;
+        last = await runners.get(runner.metadata);
+      }
+    }
   }
 
   /** What a node daemon does when a start has failed and nothing is left of it. */

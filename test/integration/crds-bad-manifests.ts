@@ -269,6 +269,18 @@ export const BAD_MANIFESTS: readonly BadManifest[] = [
     'must be of type integer with format int32 in spec.activeDeadlineSeconds',
   ),
   runner(
+    'a negative time to live',
+    'templateName: linux\nttlSecondsAfterFinished: -1',
+    'spec.ttlSecondsAfterFinished',
+    'greater than or equal to 0',
+  ),
+  runner(
+    'a time to live that is a duration',
+    'templateName: linux\nttlSecondsAfterFinished: 1h',
+    'spec.ttlSecondsAfterFinished',
+    'must be of type integer',
+  ),
+  runner(
     'a selector with a key that is no label',
     'templateName: linux\nhostSelector: {"pool name": ios}',
     'spec.hostSelector',

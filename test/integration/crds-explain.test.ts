@@ -73,6 +73,7 @@ describe('kubectl explain', () => {
       [/\.(memory|disk)$/, 'in bytes or with a unit'],
       [/Ms$/, 'in milliseconds'],
       [/\.activeDeadlineSeconds$/, 'in seconds since its creation'],
+      [/\.ttlSecondsAfterFinished$/, 'in seconds after the Runner is over'],
       [/\.(startedAt|finishedAt|lastTransitionTime)$/, 'as RFC 3339 writes times'],
       [/\.spec\.timeouts\.\w+$/, 'as a duration such as 90s or 5m'],
     ];

@@ -239,6 +239,12 @@ describe('a bad update of a Runner is refused with the field and what would be r
       status({ attempts: Array.from({ length: 21 }, (_, index) => failure(index + 1)) }),
       ['status.attempts', 'must have at most 20 items'],
     ],
+    [
+      'a negative time to live',
+      [],
+      { spec: { ttlSecondsAfterFinished: -1 } },
+      ['spec.ttlSecondsAfterFinished', 'greater than or equal to 0'],
+    ],
     ['an unknown phase', [], status({ phase: 'Lost' }), ['status.phase', '"Pending", "Creating"']],
     [
       'a time that is none',
@@ -289,6 +295,13 @@ describe('an update that a Runner may undergo is accepted', () => {
     [
       'a deadline, a later one, and none any more',
       [60, 3_600, null].map((activeDeadlineSeconds) => ({ spec: { activeDeadlineSeconds } })),
+    ],
+    [
+      'a time to live, when it is over, another one, and none any more',
+      [
+        status({ phase: 'Finished' }),
+        ...[0, 3_600, null].map((ttlSecondsAfterFinished) => ({ spec: { ttlSecondsAfterFinished } })),
+      ],
     ],
     ['a deadline once it is bound', [bind(1), { spec: { activeDeadlineSeconds: 60 } }]],
     [

@@ -79,6 +79,17 @@ describe('verbs', () => {
     expect(await maps.delete(created.metadata, { uid: created.metadata.uid })).toBe(true);
   });
 
+  test('a delete by resourceVersion spares what has changed meanwhile', async () => {
+    const created = await maps.create(configMap({ name: 'a', namespace }));
+    const { uid, resourceVersion } = created.metadata;
+    const changed = await maps.patch(created.metadata, resourceVersion, { data: { a: 'b' } });
+    expect(await caught(maps.delete(created.metadata, { uid, resourceVersion }))).toSatisfy(isConflict);
+    expect(await maps.get(created.metadata)).toBeDefined();
+    const current = { uid, resourceVersion: changed.metadata.resourceVersion };
+    expect(await maps.delete(created.metadata, current)).toBe(true);
+    expect(await maps.delete(created.metadata, current)).toBe(false);
+  });
+
   test('a name that is taken is no conflict', async () => {
     await maps.create(configMap({ name: 'a', namespace }));
     const error = await caught(maps.create(configMap({ name: 'a', namespace })));
