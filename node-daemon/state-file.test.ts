@@ -1,4 +1,4 @@
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
@@ -65,6 +65,14 @@ test('the file holds the last state when it stops, in a directory that it makes'
   name = 'last';
   await file.stop();
   expect(JSON.parse(await readFile(path, 'utf8'))).toEqual({ version: 1, host: 'last', runners: [] });
+});
+
+test('what a daemon that was killed had half written is taken over', async () => {
+  const path = join(dir, 'runner-state.json');
+  await writeFile(`${path}.tmp`, '{"version": 1, "ho');
+  const state = () => runnerState('h', []);
+  await new StateFile({ path, clock: systemClock, log: quiet, state }).stop();
+  expect(await readdir(dir)).toEqual(['runner-state.json']);
 });
 
 test('a path that cannot be written is told and harms nothing', async () => {

@@ -82,7 +82,8 @@ export class StateFile {
   async #write(): Promise<void> {
     const text = `${JSON.stringify(this.#state(), null, 2)}\n`;
     if (text === this.#written) return;
-    const temporary = `${this.#path}.${process.pid}.tmp`;
+    // A fixed name: daemons that are killed here leave one such file, which the next write takes over.
+    const temporary = `${this.#path}.tmp`;
     try {
       await mkdir(dirname(this.#path), { recursive: true, mode: 0o755 });
       const file = await open(temporary, 'w', 0o644);

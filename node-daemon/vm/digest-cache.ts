@@ -102,7 +102,8 @@ async function load(file: string): Promise<Entries> {
 }
 
 async function save(file: string, entries: Entries): Promise<void> {
-  const temporary = `${file}.${process.pid}.tmp`;
+  // A fixed name: what a process that was killed had half written is taken over.
+  const temporary = `${file}.tmp`;
   const content = { version: 1, files: Object.fromEntries(entries) } satisfies z.infer<typeof CacheFile>;
   await writeFile(temporary, `${JSON.stringify(content)}\n`, { mode: 0o600 });
   await rename(temporary, file);
