@@ -52,6 +52,8 @@ export interface DaemonOptions {
   readonly clock: Clock;
   /** Ends the start, which may wait for long. Of no effect afterwards. */
   readonly signal?: AbortSignal | undefined;
+  /** For tests: other terms of the host's Lease. */
+  readonly lease?: HostSessionOptions['lease'];
 }
 
 export interface Daemon {
@@ -91,6 +93,7 @@ export async function startDaemon(
     disk: machine.disk,
     daemonVersion: options.version,
     heldUids: await heldUids(machine.bundles, log),
+    lease: options.lease,
     initial: { spec: initialSpec(options), labels: options.labels ?? {} },
   });
   onStop(() => session.stop());

@@ -33,6 +33,8 @@ export interface NodeDaemonOptions extends Omit<DaemonOptions, 'clock'> {
   /** For tests: other VMs than the driver's, on the root that is given, and guests that are not reached by SSH. */
   readonly backend?: ((root: string) => VmBackend) | undefined;
   readonly guests?: GuestAccess | undefined;
+  /** For tests: stands between the daemon and all that it touches of its machine. */
+  readonly through?: ((machine: DaemonMachine) => DaemonMachine) | undefined;
 }
 
 export interface NodeDaemon {
@@ -73,7 +75,8 @@ async function undoAll(steps: readonly (() => Promise<unknown>)[]): Promise<void
 async function start(options: NodeDaemonOptions, onStop: OnStop): Promise<Omit<NodeDaemon, 'stop'>> {
   const clock = options.clock ?? systemClock;
   const machine = await openMachine(options, clock, onStop);
-  const { session, metrics } = await startDaemon({ ...options, clock }, machine, onStop);
+  const reached = options.through?.(machine) ?? machine;
+  const { session, metrics } = await startDaemon({ ...options, clock }, reached, onStop);
   const httpPort = await serve(options.http, session, metrics, onStop);
   return { hostName: session.name, hostKind: session.kind, hostRoot: machine.root.path, httpPort };
 }
