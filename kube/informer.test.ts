@@ -116,6 +116,54 @@ describe('an informer', () => {
     expect(informer.problem).toBeUndefined();
   });
 
+  test('tells what a list anew shows to have changed before it is complete, once; and the rest when it is', async () => {
+    const { clock, api, server, informer, story } = await synced();
+    server.create('b', 2);
+    server.create('doomed', 3);
+    api.flush();
+    await settle();
+    story.length = 0;
+    api.cut();
+    server.modify('a', 5);
+    server.create('c', 6);
+    server.delete('doomed');
+    api.compactedBefore = server.resourceVersion;
+    api.streamingLists = 'held';
+    await clock.advance(1_000);
+    expect([story, informer.store.size]).toEqual([['a:1>5', '+c'], 4]);
+    api.streamingLists = 'served';
+    api.flush();
+    await settle();
+    expect([story, informer.store.size]).toEqual([['a:1>5', '+c', '-doomed'], 3]);
+    server.modify('c', 7);
+    api.flush();
+    await settle();
+    expect(story.at(-1)).toBe('c:6>7');
+  });
+
+  test('is right in the end where a list anew breaks off in the midst', async () => {
+    const { clock, api, server, informer, story } = await synced();
+    api.cut();
+    server.modify('a', 5);
+    api.compactedBefore = server.resourceVersion;
+    api.streamingLists = 'held';
+    await clock.advance(1_000);
+    server.delete('a');
+    api.streamingLists = 'served';
+    api.cut();
+    await clock.advance(1_000);
+    expect([story, informer.store.size]).toEqual([['a:1>5', '-a'], 0]);
+  });
+
+  test('tells nothing of its first list before that is complete', async () => {
+    const { api, server, informer, story } = setup();
+    server.create('a', 1);
+    api.streamingLists = 'held';
+    informer.start();
+    await settle();
+    expect([story, informer.store.size]).toEqual([[], 0]);
+  });
+
   test('opens a watch anew that has been silent', async () => {
     const { clock, api, server, story, problems } = await synced();
     api.silent = true;

@@ -75,6 +75,10 @@ export class Informer<T extends KubeObject, I extends string = never> {
         streamingLists: options.streamingLists ?? true,
       },
       {
+        // A list anew takes its time with many objects: what it shows to have changed counts at once.
+        listed: (object) => {
+          if (this.#isSynced) this.#changed(this.#store.learn(object));
+        },
         replace: (items, resourceVersion) => this.#replaced(this.#store.replace(items, resourceVersion)),
         apply: (event) => {
           this.#problem = undefined;

@@ -7,6 +7,8 @@ import type { WatchEvent } from './watch.ts';
 
 /** Where a reflector puts what it sees. Called synchronously, in order. */
 export interface ReflectorSink<T extends KubeObject> {
+  /** An object of a list that is not complete yet, and may never be. */
+  listed(object: Stored<T>): void;
   /** A complete list as of `resourceVersion`. */
   replace(items: readonly Stored<T>[], resourceVersion: string): void;
   apply(event: WatchEvent<T>): void;
@@ -157,6 +159,7 @@ export class Reflector<T extends KubeObject> {
         heard = true;
       } else if (event.type !== 'BOOKMARK') {
         collectInitial(initial, event);
+        if (event.type !== 'DELETED') this.#sink.listed(event.object);
       } else if (event.initialEventsEnd) {
         this.#replace([...initial.values()], event.resourceVersion);
         initial = undefined;

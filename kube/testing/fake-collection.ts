@@ -1,5 +1,6 @@
 import type { Collection, ListPage, ListPageOptions, WatchOptions } from '../client.ts';
 import { ApiError, ApiUnreachable } from '../errors.ts';
+import type { Stored } from '../object.ts';
 import type { WatchEvent } from '../watch.ts';
 import { ModelCollection, THINGS, type Thing } from './model-collection.ts';
 
@@ -18,8 +19,8 @@ export class FakeCollection implements Collection<Thing> {
   readonly requests: string[] = [];
   /** Every request fails with it while it is set. */
   outage: Error | undefined;
-  /** `refused`: 422. `ignored`: the closing bookmark never comes, and the stream ends. */
-  streamingLists: 'served' | 'refused' | 'ignored' = 'served';
+  /** `refused`: 422. `ignored`: the closing bookmark never comes, and the stream ends; `held`: it stays open. */
+  streamingLists: 'served' | 'refused' | 'ignored' | 'held' = 'served';
   /** Positions before it are answered 410. */
   compactedBefore = '0';
   /** Connections stay open and nothing comes through. */
@@ -77,8 +78,12 @@ export class FakeCollection implements Collection<Thing> {
     this.#watches.add(watch);
     try {
       if (options.initialEvents) {
-        yield* this.#initial(watch);
+        for (const object of this.#initial(watch)) yield { type: 'ADDED', object };
         if (this.streamingLists === 'ignored') return;
+        while (this.streamingLists === 'held' && watch.end === undefined) await woken(watch);
+        if (watch.end === undefined) {
+          yield { type: 'BOOKMARK', resourceVersion: watch.position, initialEventsEnd: true };
+        }
       } else if (Number(watch.position) < Number(this.compactedBefore)) {
         throw new ApiError(410, 'Expired', 'too old resource version');
       }
@@ -89,13 +94,11 @@ export class FakeCollection implements Collection<Thing> {
     }
   }
 
-  *#initial(watch: OpenWatch): Generator<WatchEvent<Thing>, void> {
+  #initial(watch: OpenWatch): Stored<Thing>[] {
     if (this.streamingLists === 'refused')
       throw new ApiError(422, 'Invalid', 'sendInitialEvents is forbidden');
-    for (const object of this.server.list()) yield { type: 'ADDED', object };
     watch.position = this.server.resourceVersion;
-    if (this.streamingLists === 'ignored') return;
-    yield { type: 'BOOKMARK', resourceVersion: watch.position, initialEventsEnd: true };
+    return this.server.list();
   }
 
   async *#follow(watch: OpenWatch, options: WatchOptions): AsyncGenerator<WatchEvent<Thing>, void> {
@@ -104,9 +107,7 @@ export class FakeCollection implements Collection<Thing> {
       if (watch.end !== undefined) throw watch.end;
       const [event] = this.silent ? [] : this.server.since(watch.position);
       if (event === undefined) {
-        await new Promise<void>((resolve) => {
-          watch.wake = resolve;
-        });
+        await woken(watch);
         continue;
       }
       watch.position = event.object.metadata.resourceVersion;
@@ -115,3 +116,8 @@ export class FakeCollection implements Collection<Thing> {
     }
   }
 }
+
+const woken = (watch: OpenWatch): Promise<void> =>
+  new Promise((resolve) => {
+    watch.wake = resolve;
+  });
