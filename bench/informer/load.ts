@@ -34,12 +34,16 @@ export async function measureLoad(
   context: BenchContext,
   objects: number,
   events: number,
+  restarts: number,
 ): Promise<
   {
     objects: number;
     events: number;
-    writesOverRestart: number;
-    outageMs: number;
+    /** Each with other Runners to write to. */
+    restarts: number;
+    writesOverRestarts: number;
+    /** Of each restart, until the API server was said to be ready. */
+    outageMs: Summary;
   } & PerImplementation<Figures>
 > {
   return await inScope(context, async (inner) => {
@@ -62,8 +66,7 @@ export async function measureLoad(
     await delay(SETTLE_MS);
     const after = await each(subjects, (subject) => subject.usage());
     const seen = await each(subjects, (subject) => subject.take());
-    inner.tell('restarting the API server');
-    const restart = await overRestart(inner, server, names);
+    const restart = await overRestarts(inner, server, names, restarts);
     const seenOverRestart = await each(subjects, (subject) => subject.take());
     const figuresOf = (which: Implementation): Figures => {
       const per = 10_000 / objects;
@@ -81,8 +84,9 @@ export async function measureLoad(
     return {
       objects,
       events,
-      writesOverRestart: restart.writes.length,
-      outageMs: round(restart.outageMs),
+      restarts,
+      writesOverRestarts: restart.writes.length,
+      outageMs: summarize(restart.outagesMs),
       ours: figuresOf('ours'),
       'client-node': figuresOf('client-node'),
     };
@@ -102,33 +106,38 @@ async function each<T>(
 }
 
 /** Writes all the while; a Runner that is written to once is seen once, even by whoever lists anew. */
-async function overRestart(
+async function overRestarts(
   { onEnd, tell }: BenchContext,
   server: Awaited<ReturnType<typeof startApiServer>>,
   names: readonly string[],
-): Promise<{ writes: Write[]; outageMs: number }> {
-  let over = false;
+  restarts: number,
+): Promise<{ writes: Write[]; outagesMs: number[] }> {
   // Gives up fast and tries again: the first write comes as soon as the API server takes it.
   const { kubeconfigPath } = server.controlPlane;
   const eager = loadKubeClient({ kubeconfigPath, userAgent: 'shoes-vz-bench/0', timeoutMs: WRITE_LIMIT_MS });
   onEnd(() => eager.close());
-  const writing = touchUntil(
-    server.client,
-    names,
-    RESTART_PAUSE_MS,
-    (count) => over || count >= names.length,
-  );
-  await delay(BEFORE_RESTART_MS);
-  const began = performance.now();
-  await server.controlPlane.stop();
-  const again = await restarted(server.controlPlane, server.dir, tell);
-  onEnd(() => again.stop());
-  const outageMs = performance.now() - began;
-  await delay(AFTER_RESTART_MS);
-  over = true;
-  const writes = await writing;
-  await delay(SETTLE_MS);
-  return { writes, outageMs };
+  const share = Math.floor(names.length / Math.max(1, restarts));
+  const writes: Write[] = [];
+  const outagesMs: number[] = [];
+  let current = server.controlPlane;
+  for (let index = 0; index < restarts; index += 1) {
+    tell(`restarting the API server, ${index + 1} of ${restarts}`);
+    let over = false;
+    const own = names.slice(index * share, (index + 1) * share);
+    const writing = touchUntil(eager, own, RESTART_PAUSE_MS, (count) => over || count >= own.length);
+    await delay(BEFORE_RESTART_MS);
+    const began = performance.now();
+    await current.stop();
+    const again = await restarted(current, server.dir, tell);
+    onEnd(() => again.stop());
+    current = again;
+    outagesMs.push(performance.now() - began);
+    await delay(AFTER_RESTART_MS);
+    over = true;
+    writes.push(...(await writing));
+    await delay(SETTLE_MS);
+  }
+  return { writes, outagesMs };
 }
 
 const restarted = (before: ControlPlane, dir: string, log: (line: string) => void): Promise<ControlPlane> =>
