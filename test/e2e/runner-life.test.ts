@@ -1,6 +1,7 @@
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { quorumReadsOf } from '../../bench/harness/audit.ts';
 import type { Trace } from '../../cli/why/trace.ts';
 import { runCommand } from '../harness/command.ts';
 import { conditionOf, Fleet, isOurWrite } from '../harness/fleet.ts';
@@ -58,7 +59,8 @@ test('of our own writes over an undisturbed life at most seven are to the Runner
   await fleet.whenReady('counted');
   await fleet.burn('counted');
   expect(await eventsOf('counted')).toEqual(['Bound', 'SSHReady', 'Purged']);
-  const writes = (await fleet.audit()).slice(before).filter(isOurWrite);
+  const requests = (await fleet.audit()).slice(before);
+  const writes = requests.filter(isOurWrite);
   const writesTo = (resource: string): string[] =>
     writes
       .filter(({ objectRef }) => objectRef?.resource === resource)
@@ -67,6 +69,10 @@ test('of our own writes over an undisturbed life at most seven are to the Runner
   expect(toRunner.length, toRunner.join(', ')).toBeLessThanOrEqual(7);
   expect(toRunner.length).toBeGreaterThanOrEqual(4);
   expect(writesTo('events').length).toBeLessThanOrEqual(4);
+  // Before anything is made and before the process, as the binding protocol has it; and whether it is gone.
+  const quorumReads = quorumReadsOf('counted', requests).length;
+  expect(quorumReads).toBeGreaterThanOrEqual(2);
+  expect(quorumReads).toBeLessThanOrEqual(4);
 });
 
 test('kubectl declares, shows, awaits and deletes', async () => {

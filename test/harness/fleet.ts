@@ -247,6 +247,8 @@ export interface AuditEvent {
   readonly stage: string;
   readonly verb: string;
   readonly userAgent: string;
+  readonly requestURI: string;
+  readonly requestReceivedTimestamp: string;
   readonly objectRef?:
     | { readonly resource: string; readonly subresource?: string; readonly name?: string }
     | undefined;

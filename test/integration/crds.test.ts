@@ -33,6 +33,10 @@ afterAll(async () => {
 });
 
 describe('a bad manifest is refused with the field and what would be right', () => {
+  test('at least forty ways to get one wrong are tried', () => {
+    expect(new Set(BAD_MANIFESTS.map(({ mistake }) => mistake)).size).toBeGreaterThanOrEqual(40);
+  });
+
   test.each(BAD_MANIFESTS)('$mistake', async ({ manifest, says }) => {
     const { exitCode, stderr } = await kubectl.run(['apply', '--namespace', namespace, '-f', '-'], manifest);
     expect(stderr).not.toContain('evaluation error');
