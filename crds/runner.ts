@@ -141,13 +141,13 @@ export const RunnerSpec = z
     timeouts: z
       .object({
         clone: Duration.optional().describe(
-          'Limit for cloning the template, as a duration such as 90s or 5m, up to 168h. Default: 2m.',
+          'Limit for cloning the template, as a duration such as 90s or 5m, up to 168h. Default: that of the Template, else 2m.',
         ),
         boot: Duration.optional().describe(
-          'Limit from the start of the VM to SSH-ready, as a duration such as 90s or 5m, up to 168h. Default: 5m.',
+          'Limit from the start of the VM to SSH-ready, as a duration such as 90s or 5m, up to 168h. Default: that of the Template, else 5m.',
         ),
         setup: Duration.optional().describe(
-          'Limit from the start of the setup script to Ready, as a duration such as 90s or 5m, up to 168h. Default: 30m; 6h with completion: Script, where it limits the whole script.',
+          'Limit from the start of the setup script to Ready, as a duration such as 90s or 5m, up to 168h; with completion: Script it limits the whole script. Default: that of the Template, else 30m, or 6h with completion: Script.',
         ),
       })
       .optional()

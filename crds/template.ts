@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { type API_VERSION, conditions, type ObjectMeta, observedGeneration } from './meta.ts';
-import { Count, Digest, DnsName, Int32, SecretKeyRef, Size, UserName } from './scalars.ts';
+import { Count, Digest, DnsName, Duration, Int32, SecretKeyRef, Size, UserName } from './scalars.ts';
 import { celRules, immutable } from './validation.ts';
 
 const SshLogin = z.object({
@@ -52,6 +52,22 @@ export const TemplateSpec = z
       .optional()
       .describe(
         'What the guest needs at least; where the class gives less, the VM gets this. Default: nothing.',
+      ),
+    timeouts: z
+      .object({
+        clone: Duration.optional().describe(
+          'Limit for cloning the template, as a duration such as 90s or 5m, up to 168h. Default: 2m.',
+        ),
+        boot: Duration.optional().describe(
+          'Limit from the start of a VM to SSH-ready, as a duration such as 90s or 5m, up to 168h. Default: 5m.',
+        ),
+        setup: Duration.optional().describe(
+          'Limit from the start of the setup script to Ready, as a duration such as 90s or 5m, up to 168h. Default: 30m, or 6h for Runners with completion: Script.',
+        ),
+      })
+      .optional()
+      .describe(
+        'How long each part of a start may take, for Runners that say nothing of it themselves. Counts for VMs that are made from now on. Default: what each part says.',
       ),
     source: z
       .object({

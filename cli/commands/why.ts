@@ -45,8 +45,8 @@ async function run(name: string, { namespace, kubeconfig, context, json }: Optio
   });
   try {
     const ref = { namespace: namespace ?? access.namespace ?? 'default', name };
-    const { runner, events, eventsKnown } = await readRecord(client, ref, Date.now());
-    const trace = traceOf(runner, events, Date.now());
+    const { runner, template, events, eventsKnown } = await readRecord(client, ref, Date.now());
+    const trace = traceOf(runner, events, Date.now(), template);
     const text = json === true ? JSON.stringify(trace) : linesOf(trace).join('\n');
     process.stdout.write(`${text}\n`);
     if (!eventsKnown) {

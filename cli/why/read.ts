@@ -1,5 +1,6 @@
-import { RUNNERS } from '../../crds/resources.ts';
+import { RUNNERS, TEMPLATES } from '../../crds/resources.ts';
 import type { Runner } from '../../crds/runner.ts';
+import type { Template } from '../../crds/template.ts';
 import type { KubeClient } from '../../kube/client.ts';
 import { isForbidden } from '../../kube/errors.ts';
 import { EVENTS, type KubeEvent } from '../../kube/events.ts';
@@ -10,6 +11,8 @@ import { inWords } from './duration.ts';
 /** A Runner and the Events that regard it. */
 export interface RunnerRecord {
   readonly runner: Stored<Runner>;
+  /** The one that it names; undefined where there is none, or where one may not read it. */
+  readonly template: Stored<Template> | undefined;
   readonly events: readonly Stored<KubeEvent>[];
   /** False where one may not read Events. */
   readonly eventsKnown: boolean;
@@ -21,7 +24,10 @@ export async function readRecord(client: KubeClient, ref: ObjectRef, now: number
   const about = runner === undefined ? `regarding.name=${ref.name}` : `regarding.uid=${runner.metadata.uid}`;
   const events = await readEvents(client, ref, `regarding.kind=Runner,${about}`);
   if (runner === undefined) throw new CliError(noSuchRunner(ref, events ?? [], now));
-  return { runner, events: events ?? [], eventsKnown: events !== undefined };
+  const template = await unlessForbidden(
+    client.resources<Template>(TEMPLATES).get({ name: runner.spec.templateName }),
+  );
+  return { runner, template, events: events ?? [], eventsKnown: events !== undefined };
 }
 
 /** undefined where one may not read Events: they add to the story, but it can be told without. */
@@ -30,8 +36,13 @@ async function readEvents(
   { namespace }: ObjectRef,
   fieldSelector: string,
 ): Promise<Stored<KubeEvent>[] | undefined> {
+  const list = client.resources(EVENTS).list({ namespace, fieldSelector });
+  return (await unlessForbidden(list))?.items;
+}
+
+async function unlessForbidden<T>(reading: Promise<T>): Promise<T | undefined> {
   try {
-    return (await client.resources(EVENTS).list({ namespace, fieldSelector })).items;
+    return await reading;
   } catch (error) {
     if (isForbidden(error)) return undefined;
     throw error;

@@ -7,6 +7,7 @@ import { linuxHost } from '../../test/builders/host.ts';
 import type { Overrides } from '../../test/builders/overrides.ts';
 import { boundRunner, runner } from '../../test/builders/runner.ts';
 import { stored } from '../../test/builders/stored.ts';
+import { template } from '../../test/builders/template.ts';
 import { adviceForOutcome } from './advice.ts';
 import { situationOf } from './situation.ts';
 
@@ -173,6 +174,18 @@ describe('what a Runner waits for, or how it ended', () => {
       metadata: { ...object.metadata, creationTimestamp: '2026-01-01T00:00:00Z' },
     };
     expect(situationOf(created, CREATED + 1_000).says).toBe(text);
+  });
+
+  test('names the limits of its Template where it has none', () => {
+    const named = template({ spec: { timeouts: { boot: '90s', setup: '10m' } } });
+    const booting = at('Booting', unready, { spec: { timeouts: { setup: '1m' } } });
+    expect(situationOf(booting, CREATED, named).says).toContain(
+      'it is given up after 1 min 30 s (spec.timeouts.boot of Template linux).',
+    );
+    const running = at('Running', unready, { spec: { timeouts: { setup: '1m' } } });
+    expect(situationOf(running, CREATED, named).says).toContain(
+      'it is given up after 1 min (spec.timeouts.setup).',
+    );
   });
 
   test('tells when what is over goes by itself', () => {

@@ -1,6 +1,7 @@
 import { nextTryAt } from '../../controller/runner/retry.ts';
 import { hasFailed } from '../../crds/attempts.ts';
 import type { Runner, RunnerPhase } from '../../crds/runner.ts';
+import type { Template } from '../../crds/template.ts';
 import { getCondition, isTrue } from '../../kube/conditions.ts';
 import type { Stored } from '../../kube/object.ts';
 import { NO_RUNNER_GRACE_MS, timeoutsOf } from '../../node-daemon/runner/timeouts.ts';
@@ -22,8 +23,8 @@ export interface Situation {
 const UNSEEN_MS = 10_000;
 
 /** Pure: what a Runner waits for now, or how it ended, in plain words. */
-export function situationOf(runner: Stored<Runner>, now: number): Situation {
-  const situation = presentSituation(runner, now);
+export function situationOf(runner: Stored<Runner>, now: number, template?: Template): Situation {
+  const situation = presentSituation(runner, now, template);
   const until = deadlineOf(runner, now) ?? deletionOf(runner, now);
   return until === undefined ? situation : { ...situation, says: `${situation.says} ${until}` };
 }
@@ -48,7 +49,7 @@ function deletionOf({ metadata, spec, status }: Stored<Runner>, now: number): st
   return `The object is deleted in ${inWords(leftMs)} (spec.ttlSecondsAfterFinished).`;
 }
 
-function presentSituation(runner: Stored<Runner>, now: number): Situation {
+function presentSituation(runner: Stored<Runner>, now: number, template?: Template): Situation {
   const { binding } = runner.spec;
   const { conditions, phase = 'Pending' } = presentStatus(runner);
   const ready = getCondition(conditions, 'Ready');
@@ -58,7 +59,7 @@ function presentSituation(runner: Stored<Runner>, now: number): Situation {
   if (ready?.reason === 'HostLost') return lost(binding.hostName, ready.message);
   if (!isTrue(conditions, 'Bound')) return unreported(binding.hostName);
   if (ready?.status === 'Unknown') return { says: sentence(ready.message), reason: ready.reason };
-  return ready?.status === 'True' ? inUse(runner) : underWay(runner, phase);
+  return ready?.status === 'True' ? inUse(runner) : underWay(runner, phase, template);
 }
 
 function unbound(runner: Stored<Runner>, now: number): Situation {
@@ -104,11 +105,15 @@ const lost = (hostName: string, message: string): Situation => ({
 });
 
 /** Something is being made or run that has a limit in time. */
-function underWay(runner: Runner, phase: RunnerPhase): Situation {
-  const { cloneMs, bootMs, setupMs } = timeoutsOf(runner.spec);
+function underWay(runner: Runner, phase: RunnerPhase, template: Template | undefined): Situation {
+  const { cloneMs, bootMs, setupMs } = timeoutsOf(runner.spec, template?.spec);
   const ready = getCondition(presentStatus(runner).conditions, 'Ready');
-  const limit = (ms: number, field: string): string =>
-    `it is given up after ${inWords(ms)} (spec.timeouts.${field})`;
+  const limit = (ms: number, field: 'clone' | 'boot' | 'setup'): string => {
+    const isTemplates =
+      runner.spec.timeouts?.[field] === undefined && template?.spec.timeouts?.[field] !== undefined;
+    const whose = isTemplates ? ` of Template ${template.metadata.name}` : '';
+    return `it is given up after ${inWords(ms)} (spec.timeouts.${field}${whose})`;
+  };
   switch (phase) {
     case 'Pending':
     case 'Creating':

@@ -1,5 +1,6 @@
 import { hasFailed } from '../../crds/attempts.ts';
 import type { FailedAttempt, Runner, RunnerPhase } from '../../crds/runner.ts';
+import type { Template } from '../../crds/template.ts';
 import type { KubeEvent } from '../../kube/events.ts';
 import type { Stored } from '../../kube/object.ts';
 import { type Situation, situationOf } from './situation.ts';
@@ -26,8 +27,13 @@ export interface Trace {
   readonly outputTail?: string | undefined;
 }
 
-/** Pure. `events`: those that regard this very Runner, in any order. `now`: epoch milliseconds. */
-export function traceOf(runner: Stored<Runner>, events: readonly KubeEvent[], now: number): Trace {
+/** Pure. `events`: those that regard this very Runner, in any order. `now`: epoch milliseconds. `template`: the one that it names. */
+export function traceOf(
+  runner: Stored<Runner>,
+  events: readonly KubeEvent[],
+  now: number,
+  template?: Template,
+): Trace {
   const { uid, name, namespace = 'default', creationTimestamp, deletionTimestamp } = runner.metadata;
   const { binding } = runner.spec;
   const isBound = binding !== undefined && (isOver(runner) || !hasFailed(runner));
@@ -47,7 +53,7 @@ export function traceOf(runner: Stored<Runner>, events: readonly KubeEvent[], no
     createdAt: creationTimestamp,
     steps: stepsOf(runner, times, ordered, now),
     totalMs: Math.max(0, (end?.at ?? now) - times.created.at),
-    now: situationOf(runner, now),
+    now: situationOf(runner, now, template),
     ...(setup?.outputTail !== undefined && { outputTail: setup.outputTail }),
   };
 }

@@ -9,7 +9,6 @@ import type { Observation } from './observe.ts';
 import type { Guest, RunnerPorts } from './ports.ts';
 import type { Sessions } from './sessions.ts';
 import { tellOutcome, writeStatus } from './tell.ts';
-import { timeoutsOf } from './timeouts.ts';
 
 /** What acting changed outside of the sessions, which tell of their own changes. */
 export interface Acted {
@@ -189,7 +188,7 @@ function awaitSsh(ports: RunnerPorts, observation: Observation): void {
   const { session } = observation;
   const runner = runnerOf(observation);
   const guest = guestOf(observation);
-  const limitMs = timeoutsOf(runner.spec).bootMs;
+  const limitMs = observation.facts.timeouts.bootMs;
   const startedAt = observation.facts.bundle?.startedAt ?? ports.clock.now();
   session.guest.connect(guest, {
     timeoutMs: Math.max(1, limitMs - session.elapsed.since(startedAt)),

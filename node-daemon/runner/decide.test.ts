@@ -5,6 +5,7 @@ import type { Runner, RunnerSpec, RunnerStatus } from '../../crds/runner.ts';
 import type { Stored } from '../../kube/object.ts';
 import { type Action, decide } from './decide.ts';
 import type { Ages, BundleFacts, RunnerFacts, SessionFacts, StrayFacts } from './facts.ts';
+import { timeoutsOf } from './timeouts.ts';
 
 const NOW = Date.parse('2026-01-01T00:10:00Z');
 const HOST = { name: 'mac-1', uid: 'host-uid', state: 'live', isCleared: true } as const;
@@ -117,6 +118,10 @@ function facts(
     guestAgent: true,
     endpoint: { host: '127.65.0.2', port: 2222, user: 'runner', guestIp: '10.0.2.15' },
     ages: agesOf(overrides.bundle),
+    timeouts: timeoutsOf(
+      overrides.runner?.is === 'bound' ? overrides.runner.runner.spec : { completion: 'Never' },
+      undefined,
+    ),
     ...overrides,
     session: { ...IDLE, ...overrides.session },
   };

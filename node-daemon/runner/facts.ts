@@ -2,6 +2,7 @@ import type { Runner } from '../../crds/runner.ts';
 import type { GuestRunnerState } from '../../guest/protocol.ts';
 import type { Stored } from '../../kube/object.ts';
 import type { OutcomeReason, RuntimeMetadata } from '../vm/metadata.ts';
+import type { Timeouts } from './timeouts.ts';
 
 /**
  * What the API server says of a Runner UID. `elsewhere`: the object is there, but its binding is not to
@@ -145,6 +146,8 @@ export interface RunnerFacts {
   /** The bundle of the bound attempt; of a Runner that is not bound here, one of its bundles. */
   readonly bundle?: BundleFacts | undefined;
   readonly ages: Ages;
+  /** What the bundle records of them, else what the Runner says. */
+  readonly timeouts: Timeouts;
   /** Bundles of the same UID that are not it: other attempts, or made for another host object. */
   readonly strays: readonly StrayFacts[];
   /** Attempts whose finalizer of this host stands on the object. */

@@ -1,7 +1,7 @@
 import type { Runner } from '../../crds/runner.ts';
 import type { OutcomeReason } from '../vm/metadata.ts';
 import { type BundleFacts, isScriptOver, type Outcome, type RunnerFacts } from './facts.ts';
-import { NO_RUNNER_GRACE_MS, timeoutsOf } from './timeouts.ts';
+import { NO_RUNNER_GRACE_MS } from './timeouts.ts';
 
 /** A verdict: the outcome, or after how many milliseconds time alone may bring one. */
 export interface Verdict {
@@ -56,14 +56,13 @@ function judgeLife(facts: RunnerFacts, runner: Runner, over: Over): Verdict {
       ? over('Error', 'BundleLost', 'the bundle directory is gone; it was not removed by the node daemon')
       : RUNS_ON;
   }
-  if (bundle.stage === 'Preparing' || bundle.stage === 'Prepared')
-    return judgeUnrecorded(facts, runner, over);
+  if (bundle.stage === 'Preparing' || bundle.stage === 'Prepared') return judgeUnrecorded(facts, over);
   if (bundle.stage !== 'Started') return RUNS_ON;
   if (facts.vm === 'absent') {
     return over('Error', 'VmExited', "the VM's process has ended by itself");
   }
   if (facts.vm === 'stopped') return over('Error', 'VmExited', 'the guest has stopped');
-  if (bundle.sshReadyAt === undefined) return judgeBoot(facts, runner, over);
+  if (bundle.sshReadyAt === undefined) return judgeBoot(facts, over);
   return judgeScript(facts, runner, bundle, over);
 }
 
@@ -72,16 +71,16 @@ function wasStarted(runner: Runner, attempt: number | undefined): boolean {
 }
 
 /** A VM that was started, which nobody recorded, and that does not answer: neither adopted nor made anew. */
-function judgeUnrecorded(facts: RunnerFacts, runner: Runner, over: Over): Verdict {
+function judgeUnrecorded(facts: RunnerFacts, over: Over): Verdict {
   if (facts.vmUnknownForMs === undefined) return RUNS_ON;
-  const { cloneMs, bootMs } = timeoutsOf(runner.spec);
+  const { cloneMs, bootMs } = facts.timeouts;
   const dueInMs = cloneMs + bootMs - (facts.ages.created ?? 0);
   if (dueInMs > 0) return { dueInMs };
   return over('Error', 'StartFailed', "the VM's process is there but does not answer");
 }
 
-function judgeBoot(facts: RunnerFacts, runner: Runner, over: Over): Verdict {
-  const limit = timeoutsOf(runner.spec).bootMs;
+function judgeBoot(facts: RunnerFacts, over: Over): Verdict {
+  const limit = facts.timeouts.bootMs;
   const dueInMs = limit - (facts.ages.started ?? 0);
   if (dueInMs <= 0) {
     const { ssh } = facts.session;
@@ -180,7 +179,7 @@ function judgeSetupTime(
   if (runner.spec.setupScript === undefined || bundle.readyAt !== undefined || scriptOver) {
     return { dueInMs: otherDueInMs };
   }
-  const limit = timeoutsOf(runner.spec).setupMs;
+  const limit = facts.timeouts.setupMs;
   const forMs = setupForMs(facts, runner, bundle);
   if (forMs === undefined) return { dueInMs: otherDueInMs };
   const dueInMs = limit - forMs;

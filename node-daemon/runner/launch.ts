@@ -8,7 +8,7 @@ import { type BundlePaths, type PreparedVm, type VmControl, VmError } from '../v
 import type { GuestMetadata, OutcomeReason, RuntimeMetadata } from '../vm/metadata.ts';
 import type { TemplateBundle } from '../vm/template.ts';
 import type { MadeSecrets, RunnerPorts } from './ports.ts';
-import { timeoutsOf } from './timeouts.ts';
+import { type Timeouts, timeoutsOf } from './timeouts.ts';
 
 export type LaunchResult =
   | { readonly state: 'started'; readonly control: VmControl }
@@ -20,6 +20,8 @@ export type LaunchResult =
 interface Golden {
   readonly template: Stored<Template>;
   readonly bundle: TemplateBundle;
+  /** Of this start: what becomes of the Template later no longer counts. */
+  readonly timeouts: Timeouts;
 }
 
 /**
@@ -37,8 +39,9 @@ export async function launch(
 ): Promise<LaunchResult> {
   try {
     const template = await findTemplate(ports, runner.spec.templateName, signal);
-    const prepared = await withinLimit(ports, runner, signal, async (limited) => {
-      const golden = { template, bundle: await findBundle(ports, runner, template, limited) };
+    const timeouts = timeoutsOf(runner.spec, template.spec);
+    const prepared = await withinLimit(ports, timeouts.cloneMs, signal, async (limited) => {
+      const golden = { template, bundle: await findBundle(ports, runner, template, limited), timeouts };
       return await prepare(ports, runner, golden, paths, limited, beforeStart);
     });
     const withdrawn = await withdrawnWhy(ports, runner, signal);
@@ -57,11 +60,10 @@ class CloneTimeout extends ExplainedError {}
 /** What `timeouts.clone` limits: all that the host does on its own, and nothing that waits for the API server. */
 async function withinLimit<T>(
   ports: RunnerPorts,
-  runner: Stored<Runner>,
+  limitMs: number,
   signal: AbortSignal,
   work: (limited: AbortSignal) => Promise<T>,
 ): Promise<T> {
-  const limitMs = timeoutsOf(runner.spec).cloneMs;
   const limit = new AbortController();
   const timer = ports.clock.setTimeout(() => limit.abort(), limitMs);
   try {
@@ -139,6 +141,7 @@ async function prepare(
     runner: { namespace: runner.metadata.namespace ?? 'default', name: runner.metadata.name },
     template: { name: golden.bundle.metadata.name, digest: golden.bundle.metadata.digest },
     createdAt: ports.clock.now(),
+    timeouts: golden.timeouts,
   });
   const began = ports.clock.monotonic();
   const { ssh, guestAgent } = golden.template.spec;

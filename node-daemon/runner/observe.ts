@@ -16,6 +16,7 @@ import type {
 import type { Bundles, RunnerPorts } from './ports.ts';
 import type { VmSession } from './session.ts';
 import type { Sessions } from './sessions.ts';
+import { timeoutsOf } from './timeouts.ts';
 
 /** The facts, and what acting on them needs besides. */
 export interface Observation {
@@ -79,6 +80,7 @@ export async function observe(
     attempt,
     bundle: current && { ...current.facts, outcome: current.facts.outcome ?? session.outcome },
     ages: { ...agesOf(session, current), runnerCreated: ageOf(sessions, runner) },
+    timeouts: current?.metadata?.timeouts ?? timeoutsOf(specOf(runner), undefined),
     strays: [
       ...seen.filter((one) => one !== current).map((one) => asStray(one, sessions)),
       ...traceless(ports, sessions, runner, held, seen),
@@ -175,6 +177,9 @@ export function attemptsHeldBy(hostName: string, { metadata }: Runner): number[]
 }
 
 const asAttempt = (text: string): number[] => (/^[1-9][0-9]{0,8}$/.test(text) ? [Number(text)] : []);
+
+const specOf = (observed: ObservedRunner): Pick<Runner['spec'], 'timeouts' | 'completion'> =>
+  observed.is === 'bound' || observed.is === 'elsewhere' ? observed.runner.spec : { completion: 'Job' };
 
 function ageOf({ ages }: Sessions, observed: ObservedRunner): number | undefined {
   if (observed.is !== 'bound') return undefined;

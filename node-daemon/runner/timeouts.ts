@@ -1,5 +1,6 @@
 import type { RunnerSpec } from '../../crds/runner.ts';
 import { durationMs } from '../../crds/scalars.ts';
+import type { TemplateSpec } from '../../crds/template.ts';
 
 /** Limits of one start, in milliseconds. */
 export interface Timeouts {
@@ -13,13 +14,16 @@ const DEFAULTS = { clone: '2m', boot: '5m', setup: '30m' } as const;
 /** A script that is the job may run as long as a GitHub Actions job may: six hours. */
 const SCRIPT_JOB_SETUP = '6h';
 
-/** The Runner's own limits, else the defaults that the CRD documents. */
-export function timeoutsOf(spec: RunnerSpec): Timeouts {
-  const setupDefault = spec.completion === 'Script' ? SCRIPT_JOB_SETUP : DEFAULTS.setup;
+/** The Runner's own limits, else the Template's, else the defaults that the CRD documents: part by part. */
+export function timeoutsOf(
+  { timeouts, completion }: Pick<RunnerSpec, 'timeouts' | 'completion'>,
+  template: Pick<TemplateSpec, 'timeouts'> | undefined,
+): Timeouts {
+  const setupDefault = completion === 'Script' ? SCRIPT_JOB_SETUP : DEFAULTS.setup;
   return {
-    cloneMs: durationMs(spec.timeouts?.clone ?? DEFAULTS.clone),
-    bootMs: durationMs(spec.timeouts?.boot ?? DEFAULTS.boot),
-    setupMs: durationMs(spec.timeouts?.setup ?? setupDefault),
+    cloneMs: durationMs(timeouts?.clone ?? template?.timeouts?.clone ?? DEFAULTS.clone),
+    bootMs: durationMs(timeouts?.boot ?? template?.timeouts?.boot ?? DEFAULTS.boot),
+    setupMs: durationMs(timeouts?.setup ?? template?.timeouts?.setup ?? setupDefault),
   };
 }
 

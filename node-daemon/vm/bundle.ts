@@ -78,11 +78,14 @@ export async function listBundles(root: string): Promise<BundleListing> {
 }
 
 /** What a bundle is created with. */
-export type BundleOrigin = Pick<RuntimeMetadata, 'identity' | 'runner' | 'template' | 'createdAt'>;
+export type BundleOrigin = Pick<
+  RuntimeMetadata,
+  'identity' | 'runner' | 'template' | 'createdAt' | 'timeouts'
+>;
 
 /** Fields that change over a VM's life. `undefined` removes one. */
 export type MetadataPatch = Partial<
-  Omit<RuntimeMetadata, 'version' | 'identity' | 'runner' | 'template' | 'createdAt'>
+  Omit<RuntimeMetadata, 'version' | 'identity' | 'runner' | 'template' | 'createdAt' | 'timeouts'>
 >;
 
 export interface BundleView {

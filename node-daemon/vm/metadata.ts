@@ -80,6 +80,8 @@ export const RuntimeMetadata = z.object({
   runner: z.object({ namespace: z.string().min(1), name: z.string().min(1) }),
   template: z.object({ name: z.string().min(1), digest: z.string() }),
   createdAt: z.number(),
+  /** Limits of this start in milliseconds, as Runner and Template had them when it began. */
+  timeouts: z.object({ cloneMs: z.number(), bootMs: z.number(), setupMs: z.number() }).optional(),
   /** Set by the driver's `prepare`. */
   prepared: prepared.optional(),
   /** How long it took to make disk, keys and identity, in milliseconds. */

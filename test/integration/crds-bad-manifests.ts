@@ -361,6 +361,16 @@ export const BAD_MANIFESTS: readonly BadManifest[] = [
     A_SIZE,
   ),
 
+  template('a timeout in days', `${LINUX}\ntimeouts: {clone: 1d}`, 'spec.timeouts.clone', A_DURATION),
+  template('a timeout of nothing', `${LINUX}\ntimeouts: {setup: 0s}`, 'spec.timeouts.setup', A_DURATION),
+  template(
+    'a timeout that is a number',
+    `${LINUX}\ntimeouts: {boot: 90}`,
+    'spec.timeouts.boot',
+    'must be of type string',
+  ),
+  template('a misspelt timeout', `${LINUX}\ntimeouts: {bot: 5m}`, 'unknown field "spec.timeouts.bot"'),
+
   runnerClass('no sizes', '{}', 'spec.cpu: Required value', 'spec.disk: Required value'),
   runnerClass('no CPU', 'cpu: 0\nmemory: 8Gi\ndisk: 20Gi', 'spec.cpu', 'greater than or equal to 1'),
   runnerClass('half a CPU', 'cpu: 0.5\nmemory: 8Gi\ndisk: 20Gi', 'spec.cpu', 'integer'),

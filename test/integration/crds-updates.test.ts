@@ -369,9 +369,19 @@ describe('Templates and RunnerClasses', () => {
       ssh: { user: 'admin', port: 2222, privateKeySecretRef: { name: 'ssh', key: 'id_ed25519' } },
       guestAgent: { enabled: false },
       minimum: { cpu: 2, memory: '2Gi', disk: '10Gi' },
+      timeouts: { clone: '1m', boot: '2m', setup: '1h' },
       source: { bundle: { name: 'linux-2', digest: `sha256:${'3'.repeat(64)}` } },
     });
     expect({ exitCode, stderr }).toEqual({ exitCode: 0, stderr: '' });
+  });
+
+  test('a Template gets no timeout that is none', async () => {
+    const name = uniqueName('template');
+    await client.resources<Template>(TEMPLATES).create(template({ metadata: { name } }));
+    const { exitCode, stderr } = await patchObject('templates', name, { timeouts: { boot: '5' } });
+    expect(stderr).toContain('spec.timeouts.boot');
+    expect(stderr).toContain('must be a duration longer than 0s and no longer than 168h');
+    expect(exitCode).toBe(1);
   });
 
   test('a RunnerClass may change', async () => {

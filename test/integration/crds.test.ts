@@ -243,7 +243,7 @@ describe('kubectl explain', () => {
   test('says units and defaults', async () => {
     const text = await kubectl.ok(['explain', 'runner.spec.timeouts']);
     expect(text.replaceAll(/\s+/g, ' ')).toContain(
-      'as a duration such as 90s or 5m, up to 168h. Default: 2m.',
+      'as a duration such as 90s or 5m, up to 168h. Default: that of the Template, else 2m.',
     );
   });
 });

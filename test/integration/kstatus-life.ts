@@ -10,6 +10,7 @@ import type { Resources } from '../../kube/resources.ts';
 import { writeStatus } from '../../kube/status.ts';
 import { decide as decideOnHost } from '../../node-daemon/runner/decide.ts';
 import type { BundleFacts, Outcome, RunnerFacts, SessionFacts } from '../../node-daemon/runner/facts.ts';
+import { timeoutsOf } from '../../node-daemon/runner/timeouts.ts';
 import { linuxHost } from '../builders/host.ts';
 import type { Overrides } from '../builders/overrides.ts';
 import { binding, runner } from '../builders/runner.ts';
@@ -178,6 +179,7 @@ export class RunnerLife {
         scriptStarted: since(bundle?.scriptStartedAt),
         ready: since(bundle?.readyAt),
       },
+      timeouts: timeoutsOf(this.runner.spec, undefined),
       strays: [],
       heldAttempts: [this.#attempt],
       session: IDLE,
