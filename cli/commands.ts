@@ -12,6 +12,9 @@ const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
   'node-daemon': async () => (await import('./commands/node-daemon.ts')).nodeDaemonCommand(),
   template: async () => (await import('./commands/template.ts')).templateCommand(),
   why: async () => (await import('./commands/why.ts')).whyCommand(),
+  cordon: async () => (await import('./commands/cordon.ts')).cordonCommand(),
+  drain: async () => (await import('./commands/drain.ts')).drainCommand(),
+  uncordon: async () => (await import('./commands/cordon.ts')).uncordonCommand(),
   doctor: async () => (await import('./commands/doctor.ts')).doctorCommand(),
   version: async () => (await import('./commands/version.ts')).versionCommand(),
 };

@@ -94,6 +94,15 @@ describe('a wrong command line', () => {
       'controller --metrics-address nowhere.example',
       "shoes-vz: option '--metrics-address <address>' argument 'nowhere.example' is invalid. It has to be an IP address of this machine, such as 127.0.0.1. (see shoes-vz controller --help)",
     ],
+    ...['Not_A_Name', 'node/x', 'a/b/c'].map((name): [string, string] => [
+      `drain ${name}`,
+      `shoes-vz: command-argument value '${name}' is invalid for argument 'host'. It has to be the name of a host, of lower-case letters, digits, "-" and ".", or machost/NAME or linuxhost/NAME. (see shoes-vz drain --help)`,
+    ]),
+    ['uncordon', "shoes-vz: missing required argument 'host' (see shoes-vz uncordon --help)"],
+    ...['soon', '-1', '200h', '1.5h'].map((text): [string, string] => [
+      `drain x --timeout=${text}`,
+      `shoes-vz: option '--timeout <duration>' argument '${text}' is invalid. It has to be a duration such as 90s, 5m or 1h30m, at most 168h, or 0 for ever. (see shoes-vz drain --help)`,
+    ]),
   ])('%s: is one line that says what would be right', async (line, complaint) => {
     const { failure, stderr } = await parse(line);
     expect(failure).toBeInstanceOf(CommanderError);
@@ -123,6 +132,24 @@ describe('commandsFor', () => {
     for (const name of await namesFor()) expect(await namesFor(name, '--help')).toEqual([name]);
     expect(await namesFor('--help')).toEqual(await namesFor());
     expect(await namesFor('constructor')).toEqual(await namesFor());
+  });
+});
+
+describe('a timeout', () => {
+  it.each([
+    ['0', Number.POSITIVE_INFINITY],
+    ['0s', Number.POSITIVE_INFINITY],
+    ['90', 90_000],
+    ['1h30m', 5_400_000],
+  ])('of %s is understood', async (text, ms) => {
+    const program = await wholeProgram();
+    const drain = program.commands.find((command) => command.name() === 'drain');
+    let timeout: unknown = 'not called';
+    drain?.action((_, options) => {
+      timeout = options.timeout;
+    });
+    await program.parseAsync(['drain', 'x', '--timeout', text], { from: 'user' });
+    expect(timeout).toBe(ms);
   });
 });
 
