@@ -170,7 +170,7 @@ describe('drain', () => {
   test('gives up at its timeout, names what is left, and leaves the host cordoned', async () => {
     const host = await hostWith({ busy: BUSY });
     const { name } = host.metadata;
-    const { code, stdout, stderr } = await cli('drain', name, '--timeout', '3s');
+    const { code, stdout, stderr } = await cli('drain', name, '--timeout', '8s');
     expect(code).toBe(1);
     expect(stderr).toBe(`shoes-vz: gave up waiting: ${runnerOf('busy')} still there\n`);
     expect(stdout).toMatch(/ stays cordoned; "shoes-vz uncordon \S+" undoes that\n$/);
