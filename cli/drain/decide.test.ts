@@ -34,6 +34,15 @@ describe('who keeps a host from being drained', () => {
   test('is whoever is bound to it or held by its finalizers, and nobody else', () => {
     const elsewhere = stored(linuxHost({ metadata: { name: 'host.b', uid: 'uid-b' } }));
     const namesake = stored(linuxHost({ metadata: { name: 'host.a', uid: 'uid-z' } }));
+    const attempts = [
+      {
+        attempt: 1,
+        hostName: 'host.a',
+        reason: 'BootTimeout',
+        message: 'too slow',
+        finishedAt: '2026-01-01T00:00:00Z',
+      },
+    ];
     const runners = [
       bound('bound'),
       bound('over', { status: { phase: 'Finished' } }),
@@ -50,10 +59,12 @@ describe('who keeps a host from being drained', () => {
         }),
       ),
       stored(runner({ metadata: { name: 'longer', finalizers: ['vm.shoesvz.dev/host.a.1.1'] } })),
+      bound('failed', { status: { attempts } }),
+      bound('rebinding', { status: { attempts }, metadata: { finalizers: [] } }),
       bound('done', { status: { phase: 'Finished' }, metadata: { finalizers: [] } }),
     ];
     expect(fates(runners, 'none')).toEqual(
-      ['bound', 'left', 'over', 'unheld'].map((name) => `wait default/${name}`),
+      ['bound', 'failed', 'left', 'over', 'unheld'].map((name) => `wait default/${name}`),
     );
   });
 

@@ -1,4 +1,4 @@
-import { isPending } from '../../controller/runner/binder.ts';
+import { hasFailed, hasPassedGate } from '../../crds/attempts.ts';
 import type { Host } from '../../crds/host.ts';
 import { finalizerName } from '../../crds/meta.ts';
 import type { Runner } from '../../crds/runner.ts';
@@ -40,7 +40,7 @@ export const runnerName = ({ metadata }: Stored<Runner>): string => `${metadata.
 function isOn(host: Stored<Host>, runner: Stored<Runner>): boolean {
   const { name } = host.metadata;
   if ((runner.metadata.finalizers ?? []).some((finalizer) => isFinalizerOf(name, finalizer))) return true;
-  return isBoundTo(host, runner) && !isOver(runner) && !isPending(runner);
+  return isBoundTo(host, runner) && !isOver(runner) && !hasFailed(runner);
 }
 
 function isFinalizerOf(hostName: string, finalizer: string): boolean {
@@ -57,8 +57,9 @@ function occupant(host: Stored<Host>, runner: Stored<Runner>, deletes: Deletes, 
     return { runner, fate: 'wait', says: 'A VM of an earlier attempt has not been seen gone there.' };
   }
   const { says } = situationOf(runner, now);
+  // What has failed here lets go of the host by itself, and may have work elsewhere by then.
   const isDeletable =
-    runner.metadata.deletionTimestamp === undefined && !isOver(runner) && !isPending(runner);
+    runner.metadata.deletionTimestamp === undefined && !isOver(runner) && !hasFailed(runner);
   const isWanted = deletes === 'all' || (deletes === 'idle' && certainlyRunsNoJob(runner));
   return { runner, fate: isDeletable && isWanted ? 'delete' : 'wait', says };
 }
@@ -72,7 +73,7 @@ export function certainlyRunsNoJob(runner: Stored<Runner>): boolean {
   const { binding, completion, setupScript } = runner.spec;
   const { conditions, phase, guest } = presentStatus(runner);
   if (binding === undefined || phase === 'TearingDown') return false;
-  const isGatePassed = runner.status?.scriptAttempt === binding.attempt;
+  const isGatePassed = hasPassedGate(runner);
   if (!isGatePassed && !isTrue(conditions, 'SSHReady')) return true;
   if (!isGatePassed && setupScript !== undefined) return guest?.state !== 'Running';
   // Of a VM that nobody hears of any more the last report says nothing.
