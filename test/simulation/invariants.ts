@@ -1,0 +1,220 @@
+import { SYSTEM_NAMESPACE } from '../../crds/meta.ts';
+import type { Runner } from '../../crds/runner.ts';
+import type { Lease } from '../../kube/lease.ts';
+import type { VmIdentity } from '../../node-daemon/vm/driver.ts';
+import type { AnyObject, Commit } from './api-server/server.ts';
+import { fits, holdsOf, hostObject, isOver, roomOf, runnersOf, takenOf } from './claims.ts';
+import type { SimHost } from './host/host.ts';
+import type { SimVm } from './host/vm.ts';
+import { SECRET, USER } from './names.ts';
+import type { World } from './world.ts';
+
+/** How long a host may rely on its Lease after it was last renewed. */
+const TERM_MS = 40_000;
+
+/** DESIGN.md's invariants, held against what is really there, at every step. */
+export class Invariants {
+  /** What was broken, in words. */
+  readonly violations: string[] = [];
+  readonly #world: World;
+  /** When each host's own renewal was last stored. */
+  readonly #renewedAt = new Map<string, number>();
+  /** Attempts, by UID, that were given the script. */
+  readonly #given = new Map<string, number>();
+  readonly #ran = new Map<string, number>();
+
+  constructor(world: World) {
+    this.#world = world;
+    world.server.observers.add((commit) => this.#committed(commit));
+  }
+
+  violated(what: string): void {
+    this.#world.trace.add('VIOLATION', what);
+    this.violations.push(what);
+  }
+
+  /** 8: whatever leaves a program. */
+  said(where: string, text: string): void {
+    if (text.includes(SECRET)) this.violated(`8: a secret stands in ${where}: ${text}`);
+  }
+
+  /** Lines 5 and 13 of the binding protocol. */
+  spawnAsked(host: SimHost, { uid, attempt }: VmIdentity): void {
+    this.#needsLease(host, `starts the VM of ${this.#world.nameOf({ uid, attempt })}`);
+  }
+
+  spawned(host: SimHost, vm: SimVm): void {
+    const { identity } = vm;
+    const name = this.#world.nameOf(identity);
+    for (const other of host.vms()) {
+      if (other.identity.uid === identity.uid) this.violated(`1b: ${host.name} runs two VMs of ${name}`);
+    }
+    for (const elsewhere of this.#world.hosts) {
+      for (const other of elsewhere.vms()) {
+        this.#checkShared(vm, other);
+        if (elsewhere !== host && other.identity.uid === identity.uid) this.#checkOlder(elsewhere, other, vm);
+      }
+    }
+    const room = hostObject(this.#world.server, host.name)?.status?.allocatable?.runners;
+    if (room !== undefined && host.vms().length + 1 > room) {
+      this.violated(`2: ${host.name} runs ${host.vms().length + 1} VMs and has room for ${room}`);
+    }
+  }
+
+  /** 3: what is wanted is not destroyed, whoever could not see that. */
+  kill(host: SimHost, vm: SimVm): void {
+    const { uid, attempt, hostUid } = vm.identity;
+    const name = this.#world.nameOf(vm.identity);
+    this.#needsLease(host, `destroys the VM of ${name}`);
+    const runner = this.#runner(uid);
+    const object = hostObject(this.#world.server, host.name);
+    const metadata = host.disk.metadata({ uid, attempt });
+    const isWanted =
+      runner !== undefined &&
+      runner.metadata.deletionTimestamp === undefined &&
+      !isOver(runner) &&
+      runner.spec.binding?.hostUID === hostUid &&
+      runner.spec.binding.attempt === attempt &&
+      object?.metadata.uid === hostUid &&
+      object.metadata.deletionTimestamp === undefined;
+    const isKnownEnd =
+      metadata === undefined || metadata.outcome !== undefined || host.disk.isFull || vm.isHung;
+    if (isWanted && !isKnownEnd) this.violated(`3: ${host.name} destroys the VM of ${name}, which is wanted`);
+  }
+
+  /** 1a, and line 6: the gate. */
+  scriptGiven(identity: VmIdentity): void {
+    const { uid, attempt } = identity;
+    const name = this.#world.nameOf(identity);
+    const earlier = this.#given.get(uid) ?? attempt;
+    if (earlier !== attempt) this.violated(`1a: attempt ${earlier} and ${name} were given the script`);
+    this.#given.set(uid, attempt);
+    const permitted = this.#runner(uid)?.status?.scriptAttempt;
+    if (permitted !== attempt) this.violated(`1a: ${name} was given the script before the gate`);
+  }
+
+  scriptRan({ identity }: SimVm): void {
+    const times = (this.#ran.get(identity.uid) ?? 0) + 1;
+    this.#ran.set(identity.uid, times);
+    if (times > 1) this.violated(`1a: the script of ${this.#world.nameOf(identity)} ran ${times} times`);
+  }
+
+  /** By the time of the API server, when nobody may rely on the host's Lease any more. */
+  leaseEndsAt(host: string): number {
+    return (this.#renewedAt.get(host) ?? Number.NEGATIVE_INFINITY) + TERM_MS;
+  }
+
+  #committed(commit: Commit): void {
+    const { object, kind, by } = commit;
+    if (kind.kind === 'Lease') this.#renewed(object);
+    if (by === USER) return;
+    const told = kind.kind === 'Runner' ? { ...object, spec: undefined } : object;
+    this.said(`${kind.kind} ${object.metadata.name}`, JSON.stringify(told));
+    if (kind.kind === 'Runner') {
+      this.#runnerWritten(object as unknown as Runner, commit.old as unknown as Runner, commit);
+    }
+  }
+
+  #renewed({ metadata, ...lease }: AnyObject): void {
+    if (metadata.namespace !== SYSTEM_NAMESPACE) return;
+    const host = this.#world.hosts.find(({ name }) => name === metadata.name);
+    if (host === undefined || (lease as Pick<Lease, 'spec'>).spec?.holderIdentity !== host.machineId) return;
+    this.#renewedAt.set(host.name, this.#world.timeline.now);
+  }
+
+  #runnerWritten(now: Runner, old: Runner | undefined, { type }: Commit): void {
+    if (old === undefined) return;
+    // The commit that ends an object shows it with the finalizers that just went.
+    const left = type === 'DELETED' ? [] : holdsOf(now);
+    for (const hold of holdsOf(old)) {
+      const stays = left.some(({ host, attempt }) => host === hold.host && attempt === hold.attempt);
+      if (!stays) this.#checkGone(old, hold);
+    }
+    if (now.spec.binding?.attempt !== old.spec.binding?.attempt) this.#checkBinding(now, old);
+    if (isOver(now) && !isOver(old)) this.#checkOver(now);
+  }
+
+  /** 4 */
+  #checkGone(runner: Runner, { host: hostName, attempt }: { host: string; attempt: number }): void {
+    const host = this.#world.hosts.find(({ name }) => name === hostName);
+    const uid = runner.metadata.uid ?? '';
+    if (host === undefined || host.isLost) return;
+    const name = this.#world.nameOf({ uid, attempt });
+    if (host.vms().some(({ identity }) => identity.uid === uid && identity.attempt === attempt)) {
+      this.violated(`4: the finalizer of ${name} on ${hostName} went while its VM ran`);
+    }
+    if (host.disk.holds({ uid, attempt })) {
+      this.violated(`4: the finalizer of ${name} on ${hostName} went while files were left`);
+    }
+  }
+
+  /** 2, by the objects; and line 9 of the binding protocol. */
+  #checkBinding(now: Runner, old: Runner): void {
+    const { server } = this.#world;
+    const { binding } = now.spec;
+    const host = binding && hostObject(server, binding.hostName);
+    if (binding === undefined || host === undefined) return;
+    const taken = takenOf(server, binding.hostName);
+    if (host.status?.allocatable !== undefined && !fits(taken, roomOf(host))) {
+      this.violated(
+        `2: ${now.metadata.name} was bound to ${binding.hostName}, which is full: ${JSON.stringify(taken)}`,
+      );
+    }
+    if (old.spec.binding !== undefined && old.status?.scriptAttempt === old.spec.binding.attempt) {
+      this.violated(`1c: ${now.metadata.name} was bound anew behind the gate`);
+    }
+  }
+
+  #checkOver(runner: Runner): void {
+    const { binding } = runner.spec;
+    const host = this.#world.hosts.find(({ name }) => name === binding?.hostName);
+    if (binding === undefined || host === undefined || host.isLost) return;
+    const uid = runner.metadata.uid ?? '';
+    if (host.vms().some(({ identity }) => identity.uid === uid)) {
+      this.violated(`4: ${runner.metadata.name} was told to be ${runner.status?.phase} while its VM ran`);
+    }
+  }
+
+  /** 5 */
+  #checkShared(vm: SimVm, other: SimVm): void {
+    const both = (what: string): void =>
+      this.violated(
+        `5: ${this.#world.nameOf(vm.identity)} and ${this.#world.nameOf(other.identity)} share ${what}`,
+      );
+    if (vm.prepared.endpoints.mac === other.prepared.endpoints.mac) both('a MAC address');
+    if (vm.prepared.endpoints.ssh.host === other.prepared.endpoints.ssh.host) both('an address');
+    if (vm.seed !== undefined && vm.seed.token === other.seed?.token) both('a token');
+    if (vm.seed !== undefined && vm.seed.hostKey === other.seed?.hostKey) both('a host key');
+  }
+
+  /** 1c */
+  #checkOlder(host: SimHost, older: SimVm, newer: SimVm): void {
+    const name = this.#world.nameOf(newer.identity);
+    if (newer.identity.attempt < older.identity.attempt) {
+      this.violated(`1c: ${name} was started after a later attempt`);
+    }
+    if (this.leaseEndsAt(host.name) > this.#world.timeline.now) {
+      this.violated(`1c: ${name} was started while attempt ${older.identity.attempt} runs on ${host.name}`);
+    }
+    if (older.ran.length > 0) {
+      this.violated(`1c: ${name} was started although attempt ${older.identity.attempt} got the script`);
+    }
+    const holds = holdsOf(this.#runner(newer.identity.uid) ?? ({ metadata: {} } as Runner));
+    const isHeld = holds.some(
+      ({ host: on, attempt }) => on === host.name && attempt === older.identity.attempt,
+    );
+    if (!isHeld && hostObject(this.#world.server, host.name)?.metadata.uid === older.identity.hostUid) {
+      this.violated(`1c: ${host.name} runs an older VM of ${name} without a finalizer`);
+    }
+  }
+
+  #needsLease(host: SimHost, what: string): void {
+    if (this.leaseEndsAt(host.name) < this.#world.timeline.now) {
+      this.violated(`13: ${host.name} ${what} without a fresh Lease`);
+    }
+  }
+
+  #runner(uid: string): Runner | undefined {
+    return runnersOf(this.#world.server).find(({ metadata }) => metadata.uid === uid);
+  }
+}

@@ -1,0 +1,86 @@
+import type { Runner } from '../../crds/runner.ts';
+import { getCondition } from '../../kube/conditions.ts';
+import { parseBundleName } from '../../node-daemon/vm/bundle.ts';
+import { fits, hasFailed, holdsOf, hostObject, isOver, roomOf, runnersOf, sum, takenOf } from './claims.ts';
+import type { SimHost } from './host/host.ts';
+import type { World } from './world.ts';
+
+/** What is not as it should be once nothing changes any more; none where the system has come to rest. */
+export function unrestOf(world: World): string[] {
+  const runners = runnersOf(world.server);
+  return [
+    ...runners.flatMap((runner) => runnerUnrest(world, runner)),
+    ...world.hosts.filter(({ isLost }) => !isLost).flatMap((host) => hostUnrest(world, host, runners)),
+  ];
+}
+
+function runnerUnrest(world: World, runner: Runner): string[] {
+  const { metadata, status, spec } = runner;
+  const tell = (what: string): string[] => [`Runner ${metadata.name} ${what}`];
+  if (metadata.deletionTimestamp !== undefined) return tell('is still being deleted');
+  const holds = holdsOf(runner);
+  if (isOver(runner)) {
+    return holds.length === 0 ? [] : tell(`is over and is still held by ${metadata.finalizers?.join(', ')}`);
+  }
+  const { binding } = spec;
+  if (binding === undefined || hasFailed(runner)) return pendingUnrest(world, runner);
+  const host = world.hosts.find(({ name }) => name === binding.hostName);
+  const vm = host?.vms().find(({ identity }) => identity.uid === metadata.uid);
+  const ready = getCondition(status?.conditions, 'Ready');
+  if (ready?.status === 'Unknown' && ready.reason === 'VmUnknown' && vm?.isHung) return [];
+  if (ready?.status !== 'True') return tell(`is ${status?.phase}, neither ready nor over (${ready?.reason})`);
+  if (vm === undefined) return tell(`is told to be ready, and has no VM on ${binding.hostName}`);
+  if (vm.identity.attempt !== binding.attempt) return tell('is ready by the VM of another attempt');
+  if (status?.ipAddress !== undefined && status.ipAddress !== vm.prepared.endpoints.guestIp) {
+    return tell("is told to have an address that is not its VM's");
+  }
+  if (holds.length !== 1) return tell(`is held by ${metadata.finalizers?.join(', ')}`);
+  return [];
+}
+
+/** A Runner may wait for ever, if it says why, and if that is true. */
+function pendingUnrest({ server, hosts }: World, { metadata, spec, status }: Runner): string[] {
+  const tell = (what: string): string[] => [`Runner ${metadata.name} ${what}`];
+  const bound = getCondition(status?.conditions, 'Bound');
+  if (bound?.status !== 'False') return tell('waits, and does not say why');
+  if (bound.reason !== 'NoHostFits') return tell(`waits for ${bound.message}`);
+  const large = spec.className === 'large';
+  const size = large ? { cpu: 4, memory: '8Gi', disk: '40Gi' } : { cpu: 1, memory: '1Gi', disk: '4Gi' };
+  for (const host of hosts) {
+    const object = hostObject(server, host.name);
+    const ready = getCondition(object?.status?.conditions, 'Ready');
+    if (object === undefined || ready?.status !== 'True') continue;
+    if (!host.templates.has(spec.templateName)) continue;
+    if (fits(sum(takenOf(server, host.name), size), roomOf(object))) {
+      return tell(`waits although ${host.name} has room: "${bound.message}"`);
+    }
+  }
+  return [];
+}
+
+function hostUnrest({ server }: World, host: SimHost, runners: readonly Runner[]): string[] {
+  const unrest: string[] = [];
+  const object = hostObject(server, host.name);
+  const ready = getCondition(object?.status?.conditions, 'Ready');
+  if (ready?.status !== 'True')
+    unrest.push(`host ${host.name} is not ready (${ready?.reason ?? 'no object'})`);
+  const isWanted = (uid: string, attempt: number): boolean =>
+    runners.some(
+      (runner) =>
+        runner.metadata.uid === uid &&
+        runner.spec.binding?.hostName === host.name &&
+        runner.spec.binding.attempt === attempt &&
+        !hasFailed(runner) &&
+        !isOver(runner),
+    );
+  for (const name of host.disk.bundles.keys()) {
+    const { uid = '', attempt = 0 } = parseBundleName(name) ?? {};
+    if (!isWanted(uid, attempt)) unrest.push(`${host.name} has the bundle ${name}, which nobody wants`);
+  }
+  for (const { identity } of host.vms()) {
+    if (!isWanted(identity.uid, identity.attempt)) {
+      unrest.push(`${host.name} runs the VM ${identity.uid}.${identity.attempt}, which nobody wants`);
+    }
+  }
+  return unrest;
+}
