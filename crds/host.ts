@@ -102,7 +102,7 @@ export const HostStatus = z
         'x-kubernetes-list-map-keys': ['name'],
       }),
     conditions: conditions(
-      'What is true of the host. Ready: its node daemon answers and can start VMs. TemplatesHealthy: none of its bundles is broken.',
+      'What is true of the host. Ready: its node daemon answers and can start VMs. TemplatesHealthy: none of its bundles is broken. NeedsReboot: its hypervisor counts VMs that are gone, and starts no other before the machine is rebooted; there only while that is so.',
     ),
   })
   .describe("What was observed. Written by the host's own node daemon, by the controller when that is lost.");

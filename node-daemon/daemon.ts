@@ -28,7 +28,7 @@ import type {
 import { type RunnerState, runnerState, type StateFile } from './state-file.ts';
 
 /** All that a daemon finds on its machine and reaches besides the API server. It outlives the daemon. */
-export interface DaemonMachine extends Pick<HostSessionOptions, 'driver' | 'machine' | 'disk'> {
+export interface DaemonMachine extends Pick<HostSessionOptions, 'driver' | 'machine' | 'disk' | 'bootId'> {
   readonly root: Pick<HostRoot, 'path' | 'machineId'>;
   readonly bundles: Bundles;
   readonly runtime: VmRuntime;
@@ -91,6 +91,7 @@ export async function startDaemon(
     driver: machine.driver,
     machine: machine.machine,
     disk: machine.disk,
+    bootId: machine.bootId,
     daemonVersion: options.version,
     heldUids: await heldUids(machine.bundles, log),
     lease: options.lease,
@@ -151,6 +152,7 @@ const viewOf = (session: HostSession): HostView => ({
   state: () => session.state(),
   leaseFresh: () => session.leaseFresh(),
   templates: () => session.templates(),
+  needsReboot: (why) => session.needsReboot(why),
 });
 
 const recording = (recorder: EventRecorder): RunnerEvents => ({

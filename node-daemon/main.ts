@@ -92,6 +92,7 @@ async function openMachine(options: NodeDaemonOptions, clock: Clock, onStop: OnS
   return {
     root,
     driver: backend.driver,
+    bootId: () => backend.processes.bootId(),
     bundles: backend.bundles,
     runtime: vmRuntime(backend),
     secrets: bundleSecrets,

@@ -50,6 +50,8 @@ export function adviceForOutcome(reason: string, runner: Runner): string {
     BundleLost: 'Something on the host removed the directory of the VM: look for what cleans up there.',
     DeadlineExceeded:
       'Raise spec.activeDeadlineSeconds where that much time is needed: it counts from the creation, the wait for a host included. Above stands what the time went to.',
+    HostNeedsReboot:
+      'It is bound elsewhere where another host fits. Reboot that host: macOS still counts VMs there that are gone.',
     OutOfCapacity: 'It is bound elsewhere, or here when there is room again.',
     HostDeleted: 'Its host was deleted with the Runner on it: drain a host before it is deleted.',
   };

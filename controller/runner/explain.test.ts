@@ -18,6 +18,7 @@ test('counts come in plain words, the commonest first', () => {
     '4 hosts: 2 full, 1 cordoned, 1 without template macos-26',
   );
   expect(say({ NotReady: 1 })).toBe('1 host: 1 not ready');
+  expect(say({ NeedsReboot: 2, NotReady: 1 })).toBe('3 hosts: 2 in need of a reboot, 1 not ready');
   expect(say({})).toBe('there are no hosts');
 });
 

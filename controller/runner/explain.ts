@@ -48,6 +48,8 @@ function phrase(misfit: Misfit, demand: Demand, names: ResolvedNames): string {
       return `with a bundle ${bundle.name} that is not the one of template ${names.templateName}`;
     case 'Cordoned':
       return 'cordoned';
+    case 'NeedsReboot':
+      return 'in need of a reboot';
     case 'NotReady':
       return 'not ready';
     case 'TooSmall':

@@ -1,5 +1,6 @@
 import type { Host } from '../../crds/host.ts';
 import { quantityBytes } from '../../crds/scalars.ts';
+import { isTrue } from '../../kube/conditions.ts';
 import type { HostFacts } from './place.ts';
 
 /** What the host's Lease says: `lost` only where it was judged stale, see host/. */
@@ -15,6 +16,7 @@ export function hostFacts(host: Host, heartbeat: Heartbeat): HostFacts {
     uid: metadata.uid ?? '',
     labels: metadata.labels ?? {},
     ready: ready?.status === 'True' && heartbeat === 'heard',
+    needsReboot: isTrue(status?.conditions, 'NeedsReboot'),
     cordoned: spec.unschedulable === true,
     deleting: metadata.deletionTimestamp !== undefined,
     machine: status?.nodeInfo,

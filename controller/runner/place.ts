@@ -37,6 +37,8 @@ export interface HostFacts {
   /** Ready=True, and its Lease is not judged stale. */
   readonly ready: boolean;
   readonly cordoned: boolean;
+  /** It says that it can run no VM before its machine is rebooted. */
+  readonly needsReboot?: boolean | undefined;
   readonly deleting: boolean;
   /** Absent before its node daemon reported. */
   readonly machine?: { readonly arch: Arch; readonly driver: Driver } | undefined;
@@ -73,6 +75,7 @@ export const MISFITS = [
   'WithoutTemplate',
   'OtherBundle',
   'Cordoned',
+  'NeedsReboot',
   'NotReady',
   'TooSmall',
   'Full',
@@ -132,6 +135,7 @@ export function misfit(demand: Demand, host: HostFacts, used: Usage): Misfit | u
   if (bundle === undefined) return 'WithoutTemplate';
   if (!isBundle(demand, bundle)) return 'OtherBundle';
   if (host.cordoned) return 'Cordoned';
+  if (host.needsReboot) return 'NeedsReboot';
   if (!host.ready) return 'NotReady';
   return shortage(demand, host.allocatable, used);
 }

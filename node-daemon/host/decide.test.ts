@@ -87,11 +87,29 @@ test.each<[string, Partial<HostFacts>, string, string, RegExp]>([
   ['without a hypervisor', failed, 'False', 'DriverUnavailable', /^qemu-system-x86_64 is not installed$/],
   ['without room', noRoom, 'False', 'DiskPressure', /no VM is started before 4Gi are free/],
   ['without either', { ...failed, ...noRoom }, 'False', 'DriverUnavailable', /not installed/],
+  [
+    'in need of a reboot',
+    { ...noRoom, needsReboot: 'slots leaked' },
+    'False',
+    'NeedsReboot',
+    /slots leaked$/,
+  ],
   ['stopping', { ...failed, life: 'stopping' }, 'False', 'DaemonStopped', /go on/],
   ['deleting', { ...noRoom, life: 'deleting' }, 'False', 'Deleting', /destroyed first/],
 ])('a host that is %s', (_, facts, status, reason, message) => {
   const ready = condition(decideStatus({ ...good, ...facts }, undefined, NOW), 'Ready');
   expect(ready).toMatchObject({ status, reason, message: expect.stringMatching(message) });
+});
+
+test('a reboot that is needed has a condition of its own, and no other host has it', () => {
+  expect(condition(decideStatus(good, undefined, NOW), 'NeedsReboot')).toBeUndefined();
+  const leaked = decideStatus({ ...good, needsReboot: 'slots leaked' }, undefined, NOW);
+  expect(condition(leaked, 'NeedsReboot')).toMatchObject({
+    status: 'True',
+    reason: 'VmLimit',
+    message: 'slots leaked',
+  });
+  expect(condition(decideStatus(good, leaked, LATER), 'NeedsReboot')).toBeUndefined();
 });
 
 test.each<[string, Partial<HostFacts>, string, string, RegExp]>([

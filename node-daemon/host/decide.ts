@@ -1,7 +1,7 @@
 import type { HostSpec, HostStatus, HostTemplate } from '../../crds/host.ts';
 import type { Condition } from '../../crds/meta.ts';
 import { bytesQuantity } from '../../crds/scalars.ts';
-import { setCondition } from '../../kube/conditions.ts';
+import { removeCondition, setCondition } from '../../kube/conditions.ts';
 import type { Capabilities, VmDriver } from '../vm/driver.ts';
 import { allocatableOf, capacityOf } from './capacity.ts';
 import type { DiskRoom } from './disk-room.ts';
@@ -37,6 +37,8 @@ export interface HostFacts extends HostIdentity {
   /** What is wrong with other bundles, by name: one line each. */
   readonly problems: ReadonlyMap<string, string>;
   readonly room: DiskRoom;
+  /** Why the machine must be rebooted; absent: it need not be. */
+  readonly needsReboot?: string | undefined;
   /** `stopping`: the daemon ends in order; its VMs run on. */
   readonly life: 'live' | 'deleting' | 'stopping';
 }
@@ -47,8 +49,10 @@ export interface HostFacts extends HostIdentity {
  */
 export function decideStatus(facts: HostFacts, before: HostStatus | undefined, now: number): HostStatus {
   const templates = facts.templates.slice(0, MOST_TEMPLATES);
+  const reboot = needsReboot(facts);
   let conditions = before?.conditions;
-  for (const verdict of [ready(facts), templatesHealthy(facts)]) {
+  if (reboot.length === 0) conditions = removeCondition(conditions ?? [], 'NeedsReboot');
+  for (const verdict of [ready(facts), templatesHealthy(facts), ...reboot]) {
     const condition = { ...verdict, message: bounded(verdict.message), observedGeneration: facts.generation };
     conditions = setCondition(conditions, condition, new Date(now).toISOString());
   }
@@ -78,6 +82,9 @@ function ready(facts: HostFacts): Verdict {
   if (facts.life === 'stopping') {
     return is('False', 'DaemonStopped', 'the node daemon was stopped in order; VMs that run go on');
   }
+  if (facts.needsReboot !== undefined) {
+    return is('False', 'NeedsReboot', `the machine has to be rebooted: ${facts.needsReboot}`);
+  }
   if (probe.state === 'running') {
     return is('Unknown', 'Probing', `trying how the driver ${facts.driver} runs VMs on this machine`);
   }
@@ -93,6 +100,11 @@ function ready(facts: HostFacts): Verdict {
   const { version, accelerator, acceleratorReason } = probe.capabilities;
   const because = acceleratorReason === undefined ? '' : ` (${acceleratorReason})`;
   return is('True', 'DaemonReady', `VMs run under ${facts.driver} ${version} with ${accelerator}${because}`);
+}
+
+/** Said only of a machine that must be. */
+function needsReboot({ needsReboot: why }: HostFacts): Verdict[] {
+  return why === undefined ? [] : [{ type: 'NeedsReboot', status: 'True', reason: 'VmLimit', message: why }];
 }
 
 function templatesHealthy(facts: HostFacts): Verdict {

@@ -10,12 +10,14 @@ import type { Logger } from '../../kube/log.ts';
 import { templatesDir } from '../vm/bundle.ts';
 import { DIGEST_CACHE_FILE, openDigestCache } from '../vm/digest-cache.ts';
 import type { VmDriver } from '../vm/driver.ts';
+import { systemProcessTable } from '../vm/process-table.ts';
 import { templateReader } from '../vm/template.ts';
 import { claimName, HostNameTakenError, takenByObject, takenByOtherKind } from './claim-name.ts';
 import type { HostRoot } from './host-root.ts';
 import { type Machine, readMachine, readVolume, type VolumeRoom } from './machine.ts';
 import { hostNameFrom, hostNameProblem } from './name.ts';
 import { Prober } from './prober.ts';
+import { RebootNote } from './reboot-note.ts';
 import { type InitialHost, Registrar } from './register.ts';
 import { RoomWatch } from './room-watch.ts';
 import { HostSession, type SessionParts } from './session.ts';
@@ -40,6 +42,8 @@ export interface HostSessionOptions {
   /** For tests: another machine and disk than these, and other terms of the Lease. */
   readonly machine?: Machine | undefined;
   readonly disk?: HostDisk | undefined;
+  /** Changes with every boot of the machine. Default: that of this machine. */
+  readonly bootId?: (() => Promise<string>) | undefined;
   readonly lease?: { readonly durationMs: number; readonly renewEveryMs: number } | undefined;
 }
 
@@ -98,6 +102,7 @@ async function compose(options: HostSessionOptions, shared: Shared): Promise<Hos
   const { root, driver, daemonVersion, heldUids } = options;
   const { machineId, path } = root;
   const disk = options.disk ?? (await openDisk(path, shared));
+  const bootId = options.bootId ?? systemProcessTable().bootId;
   return new HostSession({
     ...shared,
     identity: { machine: shared.machine, machineId, root: path, driver: driver.name, daemonVersion },
@@ -108,6 +113,7 @@ async function compose(options: HostSessionOptions, shared: Shared): Promise<Hos
       initial: options.initial ?? { spec: {}, labels: {} },
     }),
     inventory: disk.inventory,
+    reboot: await RebootNote.open({ ...shared, root: path, bootId }),
     prober: new Prober({ ...shared, driver }),
     room: new RoomWatch({ ...shared, root: path, read: disk.readVolume }),
   });

@@ -11,6 +11,7 @@ import { allocatableOf } from './capacity.ts';
 import { decideStatus, type HostFacts, type HostIdentity } from './decide.ts';
 import type { VolumeRoom } from './machine.ts';
 import type { Prober } from './prober.ts';
+import type { RebootNote } from './reboot-note.ts';
 import type { Registrar } from './register.ts';
 import type { HostState } from './registration.ts';
 import type { RoomWatch } from './room-watch.ts';
@@ -34,6 +35,7 @@ export interface SessionParts {
   readonly inventory: Pick<TemplateInventory, 'listing' | 'settled' | 'onChange' | 'start' | 'stop'>;
   readonly prober: Prober;
   readonly room: RoomWatch;
+  readonly reboot: RebootNote;
   readonly clock: Clock;
   readonly log: Logger;
 }
@@ -112,13 +114,19 @@ export class HostSession {
     return this.#parts.inventory.listing();
   }
 
+  /** The machine can run no VM before it is rebooted: see {@link RebootNote}. */
+  async needsReboot(why: string): Promise<void> {
+    await this.#parts.reboot.needed(why);
+  }
+
   /** Why the daemon is not ready to serve, in one line; undefined where it is. */
   unready(): string | undefined {
-    const { lease, registrar, prober } = this.#parts;
+    const { lease, registrar, prober, reboot } = this.#parts;
     const probe = prober.result();
     if (registrar.refusal !== undefined) return registrar.refusal.message;
     if (!lease.isFresh) return `the Lease of host ${this.name} is not held`;
     if (this.state() !== 'live') return `the host object ${this.name} is ${this.state()}`;
+    if (reboot.why !== undefined) return `the machine has to be rebooted: ${reboot.why}`;
     if (probe.state === 'running') return 'the driver is being tried';
     return probe.state === 'failed' ? probe.message : undefined;
   }
@@ -225,7 +233,7 @@ export class HostSession {
   }
 
   #facts(object: Stored<Host>): HostFacts {
-    const { identity, inventory, prober, room } = this.#parts;
+    const { identity, inventory, prober, room, reboot } = this.#parts;
     const { published, problems } = inventory.listing();
     return {
       ...identity,
@@ -240,6 +248,7 @@ export class HostSession {
       })),
       problems,
       room: room.room(),
+      needsReboot: reboot.why,
       life:
         object.metadata.deletionTimestamp !== undefined ? 'deleting' : this.#stopping ? 'stopping' : 'live',
     };

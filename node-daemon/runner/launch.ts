@@ -50,7 +50,8 @@ export async function launch(
     return { state: 'started', control };
   } catch (error) {
     if (signal.aborted) return { state: 'withdrawn', why: 'the launch was called off' };
-    return { state: 'failed', ...explain(error) };
+    const isLimit = error instanceof VmError && error.reason === 'VmLimit';
+    return { state: 'failed', ...(isLimit ? await explainLimit(ports, paths, error) : explain(error)) };
   }
 }
 
@@ -83,6 +84,31 @@ function explain(error: unknown): { reason: OutcomeReason; message: string } {
   }
   const reason = error instanceof CloneTimeout ? 'CloneTimeout' : 'CloneFailed';
   return { reason, message: error instanceof Error ? error.message : String(error) };
+}
+
+/**
+ * While VMs of this host run the limit may be theirs. While none does, what the hypervisor counts is gone: then no
+ * VM starts here before the machine is rebooted. Neither is the start's fault.
+ */
+async function explainLimit(
+  ports: RunnerPorts,
+  own: BundlePaths,
+  { message }: VmError,
+): Promise<{ reason: OutcomeReason; message: string }> {
+  if (await mayOthersRun(ports, own)) return { reason: 'OutOfCapacity', message };
+  const why = `the hypervisor refuses to start a VM, and none runs here: it still counts some that are gone (${message})`;
+  await ports.host.needsReboot(why);
+  return { reason: 'HostNeedsReboot', message: why };
+}
+
+/** What cannot be observed may run. */
+async function mayOthersRun({ bundles, runtime }: RunnerPorts, own: BundlePaths): Promise<boolean> {
+  const listed = await bundles.list().catch(() => undefined);
+  if (listed === undefined) return true;
+  const others = listed.bundles.filter(({ dir }) => dir !== own.dir);
+  const seen = await Promise.all(others.map((bundle) => runtime.observe(bundle)));
+  for (const vm of seen) if (vm.state === 'present') vm.control.close();
+  return seen.some(({ state }) => state !== 'absent');
 }
 
 /** How often what a launch waits for is looked at again. */

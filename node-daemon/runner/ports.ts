@@ -43,6 +43,8 @@ export interface HostView {
   leaseFresh(): boolean;
   /** Sealed and verified bundles by name. */
   templates(): ReadonlyMap<string, TemplateBundle>;
+  /** The machine can run no VM before it is rebooted. On return that is durable; from now on the host says so. */
+  needsReboot(why: string): Promise<void>;
 }
 
 /** What is on disk of this host's VMs. See {@link BundleStore}. */

@@ -109,7 +109,7 @@ export interface VmDriver {
   explainExit(log: string): VmError;
   /**
    * Out of band, needs no socket: kills the VM's process if there is one and returns only when it was
-   * observed gone. Idempotent. Does not remove files: the bundle's owner does that afterwards. Rejects where
+   * observed gone, and the hypervisor counts it no more. Idempotent. Does not remove files: the bundle's owner does that afterwards. Rejects where
    * the process could not be observed gone within 15 s.
    */
   purge(bundle: BundlePaths): Promise<void>;
@@ -161,4 +161,6 @@ export type VmErrorReason =
   | 'NoRoom'
   | 'StartFailed'
   | 'PortTaken'
+  /** The hypervisor runs as many VMs as it ever does, those included that it has not noticed to be gone. */
+  | 'VmLimit'
   | 'DriverUnavailable';

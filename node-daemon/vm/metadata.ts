@@ -66,6 +66,7 @@ export const OUTCOME_REASONS = [
   'BundleLost',
   'HostDeleted',
   'DeadlineExceeded',
+  'HostNeedsReboot',
   'OutOfCapacity',
 ] as const;
 export type OutcomeReason = (typeof OUTCOME_REASONS)[number];

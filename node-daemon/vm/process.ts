@@ -27,6 +27,8 @@ export type ProcessFinding =
 
 /** Starts, finds and ends VM processes. One implementation is the operating system, the fake is another. */
 export interface VmProcesses {
+  /** Changes with every boot of the machine. */
+  bootId(): Promise<string>;
   /**
    * Starts a VM's process in a session of its own, in the bundle's directory, its output appended to vm.log.
    * It outlives the daemon. Rejects where it could not be started at all.
@@ -65,6 +67,7 @@ export function systemProcesses(table: ProcessTable = systemProcessTable()): VmP
   const find = (bundle: BundlePaths): Promise<ProcessFinding> =>
     findVmProcess(table, bundle, alive, identify);
   return {
+    bootId: () => table.bootId(),
     spawn: (bundle, command) => spawnDetached(bundle, command, identify),
     find,
     waitGone: async (process, signal) => {

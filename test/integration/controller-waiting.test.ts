@@ -2,6 +2,7 @@ import { describe, expect, test } from 'vitest';
 import { RETELL_AFTER_MS } from '../../controller/runner/decide.ts';
 import type { Host } from '../../crds/host.ts';
 import { LINUX_HOSTS } from '../../crds/resources.ts';
+import { condition } from '../builders/condition.ts';
 import { defaultRunnerClass, runnerClass } from '../builders/runner-class.ts';
 import { LINUX_BUNDLE, template } from '../builders/template.ts';
 import { interfered, type Write } from './controller-client.ts';
@@ -42,6 +43,22 @@ describe('a Runner that waits', () => {
     await world.controller();
     await world.runner('r');
     await world.saysOf('r', '4 hosts: 2 full, 1 cordoned, 1 without template linux');
+  });
+
+  test('for a host to be rebooted says so, and is bound when it was', async () => {
+    const { world } = suite;
+    await withBasics(world);
+    const host = await world.host(1);
+    const hosts = world.client.resources<Host>(LINUX_HOSTS);
+    const conditions = host.status?.conditions ?? [];
+    const needed = await hosts.patchStatus(host.metadata, host.metadata.resourceVersion, {
+      status: { conditions: [...conditions, condition('NeedsReboot')] },
+    });
+    await world.controller();
+    await world.runner('r');
+    await world.saysOf('r', '1 host: 1 in need of a reboot');
+    await hosts.patchStatus(host.metadata, needed.metadata.resourceVersion, { status: { conditions } });
+    await world.bound('r');
   });
 
   test('for a template is bound when it appears', async () => {

@@ -152,6 +152,27 @@ describe('registration', () => {
     await poll(async () => (await stored(name))?.status?.allocatable).toEqual(before?.allocatable);
   });
 
+  test('a machine that must be rebooted says so through daemons, until it was', async () => {
+    const name = uniqueName('host');
+    let bootId = 'boot-1';
+    const options = { bootId: async () => bootId };
+    const { session, root } = await daemons.open(name, options);
+    await session.needsReboot('the hypervisor counts VMs that are gone');
+    const needed = { status: 'True', reason: 'VmLimit', message: 'the hypervisor counts VMs that are gone' };
+    await poll(async () => conditionOf(await stored(name), 'NeedsReboot')).toMatchObject(needed);
+    expect(readyOf(await stored(name))).toMatchObject({ status: 'False', reason: 'NeedsReboot' });
+    expect(session.unready()).toContain('has to be rebooted');
+    await session.stop();
+    const second = await daemons.open(name, { root, ...options });
+    expect(conditionOf(await stored(name), 'NeedsReboot')).toMatchObject(needed);
+    await poll(async () => readyOf(await stored(name))?.reason).toBe('NeedsReboot');
+    await second.session.stop();
+    bootId = 'boot-2';
+    await daemons.open(name, { root, ...options });
+    await poll(async () => readyOf(await stored(name))?.status).toBe('True');
+    expect(conditionOf(await stored(name), 'NeedsReboot')).toBeUndefined();
+  });
+
   test('a daemon that comes back is the same host; one that was stopped in order said so', async () => {
     const name = uniqueName('host');
     const { session, root } = await daemons.open(name);

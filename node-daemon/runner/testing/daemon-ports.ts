@@ -19,6 +19,8 @@ export interface WorldHost {
   state: 'live' | 'deleting' | 'vanished';
   leaseFresh: boolean;
   templates: Map<string, TemplateBundle>;
+  /** Why it has to be rebooted, where it has. */
+  needsReboot?: string;
 }
 
 /** One log line of a daemon. */
@@ -107,6 +109,9 @@ const hostView = (host: WorldHost): HostView => ({
   state: () => host.state,
   leaseFresh: () => host.leaseFresh,
   templates: () => host.templates,
+  needsReboot: async (why) => {
+    host.needsReboot = why;
+  },
 });
 
 function loggerInto(logs: LogLine[]): Logger {

@@ -81,8 +81,7 @@ export class FakeDriver implements VmDriver {
 
   explainExit(log: string): VmError {
     const line = log.trimEnd().split('\n').at(-1) ?? '';
-    const reason = line.startsWith('port taken') ? 'PortTaken' : 'StartFailed';
-    return new VmError(reason, line === '' ? 'the fake VM ended' : line);
+    return new VmError(reasonOf(line), line === '' ? 'the fake VM ended' : line);
   }
 
   async purge(bundle: BundlePaths): Promise<void> {
@@ -104,6 +103,11 @@ export class FakeDriver implements VmDriver {
       ...this.#options.endpoints?.(spec),
     };
   }
+}
+
+function reasonOf(line: string): VmError['reason'] {
+  if (line.startsWith('port taken')) return 'PortTaken';
+  return line.startsWith('virtual machine limit exceeded') ? 'VmLimit' : 'StartFailed';
 }
 
 function connection(machine: FakeMachine, bundle: BundlePaths): VmControl {

@@ -117,6 +117,18 @@ describe('what a test can do to the fake machine', () => {
     expect(machine.running()).toEqual([]);
   });
 
+  test('slots that leaked count against the limit until a reboot', async () => {
+    machine.vmLimit = 2;
+    machine.leakedSlots = 1;
+    const control = await run();
+    machine.die(bundle());
+    await control.closed;
+    machine.leakedSlots = 2;
+    await expect(run()).rejects.toMatchObject({ reason: 'VmLimit' });
+    machine.reboot();
+    (await run()).close();
+  });
+
   test('changes of state are told', async () => {
     const control = await run();
     const states: string[] = [];

@@ -45,6 +45,10 @@ export class FakeMachine implements VmProcesses {
   freeBytes = 2 ** 40;
   /** `host:port` pairs that someone else listens on. */
   readonly taken = new Set<string>();
+  /** Most VMs at once, as Virtualization.framework has it; undefined: any number. */
+  vmLimit: number | undefined;
+  /** Slots of VMs that are gone which the hypervisor still counts, until the machine is rebooted. */
+  leakedSlots = 0;
   /** Whether a guest obeys `stop`. */
   guestsObeyStop = true;
   readonly #vms = new Map<string, FakeVm>();
@@ -104,6 +108,11 @@ export class FakeMachine implements VmProcesses {
   reboot(): void {
     for (const vm of [...this.#vms.values()]) vm.end({ code: null, signal: 'SIGKILL' });
     this.#bootId = randomUUID();
+    this.leakedSlots = 0;
+  }
+
+  async bootId(): Promise<string> {
+    return this.#bootId;
   }
 
   /** Records the call, then fails or hangs as a test asked for. */
@@ -122,6 +131,10 @@ export class FakeMachine implements VmProcesses {
     const conflict = listens.find((address) => busy.has(address));
     if (conflict !== undefined) {
       await appendFile(bundle.log, `port taken: ${conflict}\n`);
+      return { identity: undefined, exited: Promise.resolve({ code: 1, signal: null }) };
+    }
+    if (this.#vms.size + this.leakedSlots >= (this.vmLimit ?? Number.POSITIVE_INFINITY)) {
+      await appendFile(bundle.log, 'virtual machine limit exceeded (code 6)\n');
       return { identity: undefined, exited: Promise.resolve({ code: 1, signal: null }) };
     }
     if (this.#vms.has(bundle.dir)) throw new Error(`${bundle.dir} already has a VM`);
