@@ -94,8 +94,11 @@ async function requestsPerRunner({ world }: Stage, cycles: readonly Cycle[]): Pr
   });
   const byKind: Record<string, number> = {};
   for (const write of writes.flat()) byKind[write] = (byKind[write] ?? 0) + 1;
+  const count = (isMeant: (write: string) => boolean) =>
+    summarize(writes.map((all) => all.filter(isMeant).length));
   return {
-    writesPerRunner: summarize(writes.map(({ length }) => length)),
+    writesToRunner: count((write) => !isEvent(write)),
+    eventsPerRunner: count(isEvent),
     writesByKind: Object.fromEntries(
       Object.entries(byKind).map(([kind, sum]) => [kind, sum / cycles.length]),
     ),
@@ -103,6 +106,8 @@ async function requestsPerRunner({ world }: Stage, cycles: readonly Cycle[]): Pr
     quorumReadsBeforeSpawn: summarize(reads.map(({ beforeSpawn }) => beforeSpawn)),
   };
 }
+
+const isEvent = (write: string): boolean => write.endsWith(' events');
 
 function brief({ start, turn }: Cycle): string {
   const ms = (value: number): string => `${Math.round(value)} ms`;
