@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { inspect } from 'node:util';
 import { afterEach, describe, expect, test } from 'vitest';
 import { type KubeClient, type KubeClientOptions, loadKubeClient } from './client.ts';
+import { type Clock, systemClock } from './clock.ts';
 import { ApiError, ApiUnreachable } from './errors.ts';
 import { TestServer } from './testing/http-server.ts';
 import { THINGS, type Thing } from './testing/model-collection.ts';
@@ -152,6 +153,22 @@ describe('what is tried again', () => {
       response.writeHead(429, { 'retry-after': '3600' }).end(status(429, 'TooManyRequests', 'too many'));
     });
     expect(await failure(things(client).create(thing))).toMatchObject({ code: 429 });
+    expect(server.seen).toHaveLength(1);
+  });
+
+  test('nor in a process that was resumed after it: the timer that ends the call may not have run yet', async () => {
+    let stoppedMs = 0;
+    const clock: Clock = {
+      now: () => systemClock.now() + stoppedMs,
+      monotonic: () => systemClock.monotonic() + stoppedMs,
+      setTimeout: (callback, ms) => {
+        const isPauseBeforeRetry = ms < 1_000;
+        if (isPauseBeforeRetry) stoppedMs = 60_000;
+        return systemClock.setTimeout(callback, ms);
+      },
+    };
+    const { client, server } = await setup(answers(tooMany, ok), { clock });
+    expect(await failure(things(client).create(thing))).toMatchObject({ reason: 'Timeout' });
     expect(server.seen).toHaveLength(1);
   });
 
