@@ -102,7 +102,10 @@ async function takesOver(replica: Replica, from: string): Promise<number> {
 /** 20 s are promised; the rest is for a machine that does ten other things. */
 const TAKEOVER_LIMIT_MS = 60_000;
 
-describe('of two controllers', () => {
+/** Each test starts several processes, on a machine that may do ten other things. */
+const PROCESSES = { timeout: 240_000 };
+
+describe('of two controllers', PROCESSES, () => {
   test('one leads and one waits, both are ready, and metrics tell which is which', async () => {
     const { first, second } = await contested();
     expect(await first.asked('/readyz')).toEqual({ status: 200, body: 'ok\n' });

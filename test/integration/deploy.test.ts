@@ -62,7 +62,10 @@ const deployment = async (): Promise<Deployment> =>
     (await kubectl('get', 'deployment', 'shoes-vz-controller', '-n', NAMESPACE, '-o', 'json')).stdout,
   );
 
-describe('deploy/', () => {
+/** Each test starts several processes, on a machine that may do ten other things. */
+const PROCESSES = { timeout: 240_000 };
+
+describe('deploy/', PROCESSES, () => {
   test('is accepted whole, without a warning, and again without a change', async () => {
     expect(applied.stderr).toBe('');
     const lines = applied.stdout.trimEnd().split('\n');

@@ -68,7 +68,10 @@ const isDying = (name: string): boolean => suite.world.get(name)?.metadata.delet
 
 const runnerOf = (name: string): string => `Runner ${suite.world.namespace}/${name}`;
 
-describe('cordon and uncordon', () => {
+/** Each test starts several processes, on a machine that may do ten other things. */
+const PROCESSES = { timeout: 240_000 };
+
+describe('cordon and uncordon', PROCESSES, () => {
   test.each([
     ['LinuxHost', undefined],
     ['MacHost', macHost()],
@@ -89,7 +92,7 @@ describe('cordon and uncordon', () => {
   });
 });
 
-describe('drain', () => {
+describe('drain', PROCESSES, () => {
   test('waits for jobs and for what is being destroyed, tells of each, and lets nothing new in', async () => {
     const { world } = suite;
     const host = await hostWith({ busy: BUSY, idle: IDLE, booting: BOOTING });
@@ -249,7 +252,7 @@ test('a Runner that changed since it was judged is not deleted', async () => {
   expect((await runners.get(judged.metadata))?.metadata.deletionTimestamp).toBeUndefined();
 });
 
-describe('one line is said of', () => {
+describe('one line is said of', PROCESSES, () => {
   const commands = ['cordon', 'uncordon', 'drain'];
 
   test.each(commands)('%s of no host', async (command) => {
