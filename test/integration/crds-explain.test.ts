@@ -76,6 +76,7 @@ describe('kubectl explain', () => {
       [/\.ttlSecondsAfterFinished$/, 'in seconds after the Runner is over'],
       [/\.(startedAt|finishedAt|lastTransitionTime)$/, 'as RFC 3339 writes times'],
       [/\.spec\.timeouts\.\w+$/, 'as a duration such as 90s or 5m'],
+      [/Seconds(AfterFinished)?$/, 'in seconds'],
     ];
     for (const [name, unit] of units) {
       const measured = all.filter(({ path }) => name.test(path));
