@@ -89,6 +89,20 @@ describe('a Lease that is lost', () => {
     expect(world.get('r')).toBeUndefined();
   });
 
+  test('while a purge is tried again: it is tried no more before the Lease is back', async () => {
+    world.machine.fail('purge', new Error('the process cannot be seen'));
+    await world.start();
+    world.bound('r');
+    await world.untilReady('r');
+    world.runners.delete('r');
+    await world.settle();
+    await withoutLease();
+    expect(world.machine.running()).toHaveLength(1);
+    world.hostChanged({ leaseFresh: true });
+    await world.until('the Runner to be gone', () => world.get('r') === undefined);
+    await world.untilClean();
+  });
+
   test('during a purge: its finalizer stays until the Lease is back', async () => {
     await world.start();
     world.bound('r');

@@ -15,6 +15,8 @@ import { Works } from './works.ts';
 
 /** Pause between two tries of a purge that fails: doubled each time, up to the second. */
 const PURGE_RETRY_MS = { first: 200, most: 30_000 };
+/** How often a purge looks whether the Lease is back. */
+const WITHOUT_LEASE_MS = 1_000;
 
 type OwnFacts = Pick<SessionFacts, 'launch' | 'purge' | 'guest' | 'gatePassedHere'>;
 
@@ -121,7 +123,7 @@ export class VmSession {
     this.#purging.run(async (signal) => {
       await this.#letGo();
       const { first, most } = PURGE_RETRY_MS;
-      for (let pauseMs = first; !(await this.#tryPurge()); pauseMs = Math.min(pauseMs * 2, most)) {
+      for (let pauseMs = first; !(await this.#tryPurge(signal)); pauseMs = Math.min(pauseMs * 2, most)) {
         await sleep(this.#ports.clock, pauseMs, signal);
         if (signal.aborted) return;
       }
@@ -135,8 +137,13 @@ export class VmSession {
     await Promise.all([this.#letGo(), this.#purging.end()]);
   }
 
-  async #tryPurge(): Promise<boolean> {
-    const { clock, runtime, bundles, log } = this.#ports;
+  async #tryPurge(signal: AbortSignal): Promise<boolean> {
+    const { clock, host, runtime, bundles, log } = this.#ports;
+    // Line 13: a Lease that ran out since the purge began ends the trying until it is back.
+    while (!host.leaseFresh()) {
+      await sleep(clock, WITHOUT_LEASE_MS, signal);
+      if (signal.aborted) return false;
+    }
     try {
       await runtime.purge(this.paths);
       await bundles.purgeFiles(this.paths, clock.now());
