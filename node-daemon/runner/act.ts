@@ -190,6 +190,7 @@ function awaitSsh(ports: RunnerPorts, observation: Observation): void {
   const guest = guestOf(observation);
   const limitMs = observation.facts.timeouts.bootMs;
   const startedAt = observation.facts.bundle?.startedAt ?? ports.clock.now();
+  const createdAt = ports.clock.monotonic() - (observation.facts.ages.runnerCreated ?? 0);
   session.guest.connect(guest, {
     timeoutMs: Math.max(1, limitMs - session.elapsed.since(startedAt)),
     keep: runner.spec.setupScript !== undefined,
@@ -197,6 +198,7 @@ function awaitSsh(ports: RunnerPorts, observation: Observation): void {
       await ports.bundles.update(session.paths, {
         sshReadyAt: ports.clock.now(),
         bootToSshMs: Math.round(session.elapsed.since(startedAt)),
+        totalMs: Math.round(ports.clock.monotonic() - createdAt),
         guest: { ...guest.guest, hostKey, rotated: !guest.guest.agent },
       });
     },

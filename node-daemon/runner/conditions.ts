@@ -3,7 +3,8 @@ import type { Runner, RunnerPhase } from '../../crds/runner.ts';
 import { isTrue, removeCondition, setCondition } from '../../kube/conditions.ts';
 import type { Stored } from '../../kube/object.ts';
 import type { BundleFacts, Outcome, ReadyReason, RunnerFacts } from './facts.ts';
-import { BRIEF_PHASE_MS } from './timeouts.ts';
+import { needsScript } from './judge.ts';
+import { BRIEF_PHASE_MS, GUEST_SILENT_MS } from './timeouts.ts';
 
 /** Status, reason and message of one condition. */
 type Said = readonly [status: Condition['status'], reason: string, message: string];
@@ -91,6 +92,9 @@ function ready(facts: RunnerFacts, runner: Runner, phase: RunnerPhase): Said {
     return ['False', phase, phase === 'Creating' ? CLONING : 'the VM boots'];
   if (vmUnknownForMs >= BRIEF_PHASE_MS) {
     return ['Unknown', 'VmUnknown', "the VM's process is there but does not answer"];
+  }
+  if (needsScript(facts, runner, bundle) && (facts.session.sshLostForMs ?? 0) >= GUEST_SILENT_MS) {
+    return ['Unknown', 'GuestSilent', 'the guest does not answer SSH any more; it is tried again and again'];
   }
   return setUp(facts, runner, bundle);
 }

@@ -48,6 +48,7 @@ export interface BundleFacts {
   readonly stage: BundleStage;
   readonly cloneMs?: number | undefined;
   readonly bootToSshMs?: number | undefined;
+  readonly totalMs?: number | undefined;
   readonly setupMs?: number | undefined;
   readonly startedAt?: number | undefined;
   readonly sshReadyAt?: number | undefined;
@@ -114,6 +115,8 @@ export interface SessionFacts {
     | { readonly state: 'connecting'; readonly failure?: string | undefined }
     | { readonly state: 'connected' }
     | { readonly state: 'refused'; readonly message: string };
+  /** Milliseconds since a connection that is wanted was lost, while it is. */
+  readonly sshLostForMs?: number | undefined;
   readonly script: ScriptFacts;
   readonly scriptWatched: boolean;
   /** True where this very process passed the gate: only then may a script that left no trace be started. */

@@ -11,7 +11,7 @@ const RETRY_MS = { first: 500, most: 15_000 };
 /** A connection that stood so long was a good one: its end begins a new row. */
 const GOOD_CONNECTION_MS = 60_000;
 
-export type ConnectionFacts = Pick<SessionFacts, 'ssh' | 'script' | 'scriptWatched'>;
+export type ConnectionFacts = Pick<SessionFacts, 'ssh' | 'sshLostForMs' | 'script' | 'scriptWatched'>;
 
 export interface ConnectOptions {
   readonly timeoutMs: number;
@@ -45,6 +45,8 @@ export class GuestConnection {
   #connection: Connection | undefined;
   /** When the script was seen to have exited, on the monotonic clock. */
   #exitedAt = 0;
+  /** When the last connection was lost, on the monotonic clock, while there is no other. */
+  #lostAt: number | undefined;
   /** Logins in a row that came to nothing, and connections that did not last. */
   #failures = 0;
 
@@ -55,9 +57,11 @@ export class GuestConnection {
   }
 
   get facts(): ConnectionFacts {
+    const now = this.#ports.clock.monotonic();
+    const sshLostForMs = this.#lostAt === undefined ? undefined : now - this.#lostAt;
     const { script } = this.#facts;
-    if (script.state !== 'exited') return this.#facts;
-    return { ...this.#facts, script: { ...script, forMs: this.#ports.clock.monotonic() - this.#exitedAt } };
+    const told = script.state === 'exited' ? { ...script, forMs: now - this.#exitedAt } : script;
+    return { ...this.#facts, sshLostForMs, script: told };
   }
 
   /** The guest says that its SSH server serves. */
@@ -130,6 +134,7 @@ export class GuestConnection {
     const since = this.#ports.clock.monotonic();
     const connection = { session, since, ended: new AbortController() };
     this.#connection = connection;
+    this.#lostAt = undefined;
     this.#set({ ssh: { state: 'connected' } });
     void session.closed.then(() => this.#lost(connection, 'the SSH connection has ended'));
   }
@@ -157,6 +162,7 @@ export class GuestConnection {
     const stoodMs = this.#ports.clock.monotonic() - connection.since;
     if (stoodMs >= GOOD_CONNECTION_MS) this.#failures = 0;
     this.#connection = undefined;
+    this.#lostAt = this.#ports.clock.monotonic();
     connection.ended.abort();
     connection.session.close();
     if (!isScriptOver(this.#facts.script)) this.#facts = { ...this.#facts, script: { state: 'unobserved' } };

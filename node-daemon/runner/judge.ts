@@ -134,7 +134,7 @@ export const awaitsScript = ({ session }: RunnerFacts, runner: Runner): boolean 
   runner.spec.setupScript !== undefined && !isScriptOver(session.script);
 
 /** Whether nothing but the script can make the Runner Ready, or end it. */
-const needsScript = (facts: RunnerFacts, runner: Runner, bundle: BundleFacts): boolean =>
+export const needsScript = (facts: RunnerFacts, runner: Runner, bundle: BundleFacts): boolean =>
   awaitsScript(facts, runner) && (bundle.readyAt === undefined || runner.spec.completion === 'Script');
 
 function judgeCompletion(facts: RunnerFacts, runner: Runner, over: Over): Verdict {
@@ -184,7 +184,9 @@ function judgeSetupTime(
   if (forMs === undefined) return { dueInMs: otherDueInMs };
   const dueInMs = limit - forMs;
   if (dueInMs <= 0) {
-    const waiting = facts.session.script.state === 'starting' ? facts.session.script.waitingFor : undefined;
+    const { script, ssh } = facts.session;
+    const silent = ssh.state === 'idle' || ssh.state === 'connecting' ? ssh.failure : undefined;
+    const waiting = (script.state === 'starting' ? script.waitingFor : undefined) ?? silent;
     const why = waiting === undefined ? '' : `: ${waiting}`;
     return over(
       'Error',

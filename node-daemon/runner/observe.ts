@@ -237,6 +237,7 @@ function asSeen(paths: BundlePaths, view: BundleView): SeenBundle {
     stage: stageOf(view, metadata),
     cloneMs: metadata?.cloneMs,
     bootToSshMs: metadata?.bootToSshMs,
+    totalMs: metadata?.totalMs,
     setupMs: metadata?.setupMs,
     startedAt: metadata?.startReturnedAt,
     sshReadyAt: metadata?.sshReadyAt,

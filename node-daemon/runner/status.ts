@@ -89,7 +89,7 @@ function reached(facts: RunnerFacts, runner: Stored<Runner>): Partial<RunnerStat
   if (bundle?.startedAt === undefined) return {};
   const fields: Partial<RunnerStatus> = {
     startedAt: iso(bundle.startedAt),
-    timings: timingsOf(bundle, runner),
+    timings: timingsOf(bundle),
   };
   const ip = session.guest?.ip ?? endpoint?.guestIp;
   if (ip !== undefined && (bundle.sshReadyAt !== undefined || runner.status?.ipAddress !== undefined)) {
@@ -108,16 +108,12 @@ function reached(facts: RunnerFacts, runner: Stored<Runner>): Partial<RunnerStat
 }
 
 /** Creation is known to the second only, so totalMs is never less than the parts that were measured. */
-function timingsOf(bundle: BundleFacts, runner: Stored<Runner>): RunnerStatus['timings'] {
-  const { cloneMs, bootToSshMs, setupMs, sshReadyAt } = bundle;
-  const sinceCreation =
-    sshReadyAt === undefined ? undefined : sshReadyAt - Date.parse(runner.metadata.creationTimestamp);
+function timingsOf(bundle: BundleFacts): RunnerStatus['timings'] {
+  const { cloneMs, bootToSshMs, setupMs, totalMs } = bundle;
   return {
     ...(cloneMs === undefined ? {} : { cloneMs }),
     ...(bootToSshMs === undefined ? {} : { bootToSshMs }),
     ...(setupMs === undefined ? {} : { setupMs }),
-    ...(sinceCreation === undefined
-      ? {}
-      : { totalMs: Math.max(sinceCreation, (bootToSshMs ?? 0) + (cloneMs ?? 0)) }),
+    ...(totalMs === undefined ? {} : { totalMs: Math.max(totalMs, (bootToSshMs ?? 0) + (cloneMs ?? 0)) }),
   };
 }

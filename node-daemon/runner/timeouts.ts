@@ -30,5 +30,8 @@ export function timeoutsOf(
 /** A written phase that lasts less than this is not worth a write. */
 export const BRIEF_PHASE_MS = 500;
 
+/** A guest that does not answer SSH for less than this is not worth a write. */
+export const GUEST_SILENT_MS = 30_000;
+
 /** How long after its setup script's success a Runner with `completion: Job` waits for an Actions runner to show. */
 export const NO_RUNNER_GRACE_MS = 120_000;

@@ -98,6 +98,8 @@ export const RuntimeMetadata = z.object({
   /** When an authenticated SSH command first exited 0, and how long after the start, in milliseconds. */
   sshReadyAt: z.number().optional(),
   bootToSshMs: z.int().optional(),
+  /** From the Runner's creation until then, in milliseconds; creation is known to the second only. */
+  totalMs: z.int().optional(),
   /** When the setup script was started in the guest. */
   scriptStartedAt: z.number().optional(),
   /** When the Runner became Ready, and what made it so. */
