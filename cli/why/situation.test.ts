@@ -167,6 +167,7 @@ describe('what a Runner waits for, or how it ended', () => {
     [waiting('NoHostFits', '1 host: 1 full', limited), `It waits for a host: 1 host: 1 full. ${until}`],
     [at('Running', {}, limited), `It is ready, and waits for its Actions runner. ${until}`],
     [at('TearingDown', unready, limited), 'Its VM is being destroyed: any.'],
+    [at('Running', { status: 'Unknown', reason: 'HostLost', message: 'lost' }, limited), 'lost.'],
     [over('Error', 'DeadlineExceeded', limited), 'It failed: as DeadlineExceeded says.'],
   ])('tells of a deadline that is still to come: %#', (object, text) => {
     const created = {

@@ -33,6 +33,8 @@ export function situationOf(runner: Stored<Runner>, now: number, template?: Temp
 function deadlineOf(runner: Stored<Runner>, now: number): string | undefined {
   const { activeDeadlineSeconds: limit } = runner.spec;
   const isEnding = runner.status?.phase === 'TearingDown' || isOver(runner);
+  // Nobody ends what nobody hears of.
+  if (getCondition(runner.status?.conditions, 'Ready')?.reason === 'HostLost') return undefined;
   if (limit === undefined || isEnding || runner.metadata.deletionTimestamp !== undefined) return undefined;
   const leftMs = Math.max(0, Date.parse(runner.metadata.creationTimestamp) + limit * 1000 - now);
   return `Whatever it does, it ends in ${inWords(leftMs)} (spec.activeDeadlineSeconds).`;
