@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { open, rename, rm } from 'node:fs/promises';
+import { open, readFile, rename, rm } from 'node:fs/promises';
 import { dirname } from 'node:path';
 
 /** A name beside `path` that no other process uses. */
@@ -39,3 +39,22 @@ export async function syncDirectory(path: string): Promise<void> {
     await directory.close();
   }
 }
+
+/** One small file that is replaced as a whole. */
+export interface DurableFile {
+  /** undefined: there is none. */
+  read(): Promise<string | undefined>;
+  /** See {@link replaceFile}. */
+  replace(content: string): Promise<void>;
+  remove(): Promise<void>;
+}
+
+export const durableFile = (path: string, mode: number): DurableFile => ({
+  read: () =>
+    readFile(path, 'utf8').catch((error: NodeJS.ErrnoException) => {
+      if (error.code === 'ENOENT') return undefined;
+      throw error;
+    }),
+  replace: (content) => replaceFile(path, content, mode),
+  remove: () => rm(path, { force: true }),
+});

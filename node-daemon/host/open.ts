@@ -7,6 +7,7 @@ import { type Clock, systemClock } from '../../kube/clock.ts';
 import { ExplainedError } from '../../kube/explained-error.ts';
 import { LEASES, type LeaseHolder } from '../../kube/lease.ts';
 import type { Logger } from '../../kube/log.ts';
+import { type DurableFile, durableFile } from '../durable-file.ts';
 import { templatesDir } from '../vm/bundle.ts';
 import { DIGEST_CACHE_FILE, openDigestCache } from '../vm/digest-cache.ts';
 import type { VmDriver } from '../vm/driver.ts';
@@ -50,6 +51,8 @@ export interface HostSessionOptions {
 /** What a session reads of the host root. */
 export interface HostDisk {
   readonly inventory: SessionParts['inventory'];
+  /** That the machine must be rebooted: see {@link RebootNote}. */
+  readonly rebootNote: DurableFile;
   /** Room on the volume of a path. */
   readVolume(path: string): Promise<VolumeRoom>;
 }
@@ -113,7 +116,7 @@ async function compose(options: HostSessionOptions, shared: Shared): Promise<Hos
       initial: options.initial ?? { spec: {}, labels: {} },
     }),
     inventory: disk.inventory,
-    reboot: await RebootNote.open({ ...shared, root: path, bootId }),
+    reboot: await RebootNote.open({ ...shared, file: disk.rebootNote, bootId }),
     prober: new Prober({ ...shared, driver }),
     room: new RoomWatch({ ...shared, root: path, read: disk.readVolume }),
   });
@@ -123,6 +126,7 @@ async function openDisk(root: string, { clock, log }: Shared): Promise<HostDisk>
   const reader = templateReader(await openDigestCache(join(root, DIGEST_CACHE_FILE)));
   return {
     inventory: new TemplateInventory({ clock, log, dir: templatesDir(root), reader }),
+    rebootNote: durableFile(join(root, 'needs-reboot.json'), 0o644),
     readVolume,
   };
 }

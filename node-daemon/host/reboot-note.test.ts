@@ -3,6 +3,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
+import { durableFile } from '../durable-file.ts';
 import { RebootNote } from './reboot-note.ts';
 
 let root: string;
@@ -15,8 +16,9 @@ afterEach(() => rm(root, { recursive: true, force: true }));
 
 const log = { debug: vi.fn(), info: vi.fn(), warn: vi.fn(), error: vi.fn() };
 const changed = vi.fn();
-const open = (dir = root) => RebootNote.open({ root: dir, bootId: async () => bootId, log, changed });
-const path = () => join(root, 'needs-reboot.json');
+const path = (dir = root) => join(dir, 'needs-reboot.json');
+const open = (dir = root) =>
+  RebootNote.open({ file: durableFile(path(dir), 0o644), bootId: async () => bootId, log, changed });
 
 describe('that a machine must be rebooted', () => {
   test('is not so on a new one', async () => {

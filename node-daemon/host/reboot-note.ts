@@ -1,14 +1,11 @@
-import { readFile, rm } from 'node:fs/promises';
-import { join } from 'node:path';
 import { z } from 'zod';
 import type { Logger } from '../../kube/log.ts';
-import { replaceFile } from '../durable-file.ts';
+import type { DurableFile } from '../durable-file.ts';
 
 const NoteFile = z.object({ version: z.literal(1), bootId: z.string().min(1), why: z.string().min(1) });
 
 export interface RebootNoteOptions {
-  /** The host root: the note is `<root>/needs-reboot.json`. */
-  readonly root: string;
+  readonly file: DurableFile;
   /** Changes with every boot of the machine. */
   readonly bootId: () => Promise<string>;
   readonly log: Logger;
@@ -21,18 +18,16 @@ export interface RebootNoteOptions {
  */
 export class RebootNote {
   readonly #options: RebootNoteOptions;
-  readonly #path: string;
   #why: string | undefined;
 
   private constructor(options: RebootNoteOptions) {
     this.#options = options;
-    this.#path = join(options.root, 'needs-reboot.json');
   }
 
   /** Reads what an earlier daemon noted in this boot. What cannot be read counts for nothing: it is found out anew. */
   static async open(options: RebootNoteOptions): Promise<RebootNote> {
     const note = new RebootNote(options);
-    const text = await readFile(note.#path, 'utf8').catch(() => undefined);
+    const text = await options.file.read().catch(() => undefined);
     if (text !== undefined) await note.#take(text);
     return note;
   }
@@ -46,11 +41,11 @@ export class RebootNote {
   async needed(why: string): Promise<void> {
     if (this.#why !== undefined) return;
     this.#why = why;
-    const { bootId, log, changed } = this.#options;
+    const { bootId, file, log, changed } = this.#options;
     log.error({ why }, 'this machine has to be rebooted before it can run VMs again');
     try {
       const note = { version: 1, bootId: await bootId(), why } satisfies z.infer<typeof NoteFile>;
-      await replaceFile(this.#path, `${JSON.stringify(note)}\n`, 0o644);
+      await file.replace(`${JSON.stringify(note)}\n`);
     } catch (error) {
       log.warn(
         { err: error },
@@ -63,7 +58,7 @@ export class RebootNote {
   async #take(text: string): Promise<void> {
     const note = parse(text);
     if (note?.bootId === (await this.#options.bootId())) this.#why = note.why;
-    else await rm(this.#path, { force: true });
+    else await this.#options.file.remove();
   }
 }
 

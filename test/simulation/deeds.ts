@@ -23,6 +23,7 @@ export function calm(world: World): void {
     link.watchLagMs = 0;
     link.heal();
   }
+  world.controllerClock.wallErrorMs = 0;
   for (const host of world.hosts) mend(world, host);
   for (const process of world.processes.values()) {
     process.spare();
@@ -31,6 +32,8 @@ export function calm(world: World): void {
 }
 
 function mend(world: World, host: SimHost): void {
+  host.wallErrorMs = 0;
+  if (host.hasLeakedSlots) host.powerOff();
   host.boot();
   host.disk.isFull = false;
   host.disk.isBroken = false;
@@ -111,6 +114,9 @@ const DEEDS: { readonly [N in DeedName]: Doing<N> } = {
   },
   failClones: (world, { host, times }) => {
     world.host(host).startsFail += times;
+  },
+  leakSlots: (world, { host }) => {
+    world.host(host).hasLeakedSlots = true;
   },
   hangBoots: (world, { host, times }) => {
     world.host(host).bootsHang += times;

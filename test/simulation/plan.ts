@@ -33,6 +33,7 @@ export type Deed =
   | { readonly do: 'hangVm'; readonly host: Who }
   | { readonly do: 'stickVm'; readonly host: Who; readonly forMs: number }
   | { readonly do: 'failClones'; readonly host: Who; readonly times: number }
+  | { readonly do: 'leakSlots'; readonly host: Who }
   | { readonly do: 'hangBoots'; readonly host: Who; readonly times: number }
   | { readonly do: 'removeBundle'; readonly host: Who }
   | { readonly do: 'deleteLease'; readonly host: Who }

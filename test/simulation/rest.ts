@@ -3,6 +3,7 @@ import { getCondition } from '../../kube/conditions.ts';
 import { parseBundleName } from '../../node-daemon/vm/bundle.ts';
 import { fits, hasFailed, holdsOf, hostObject, isOver, roomOf, runnersOf, sum, takenOf } from './claims.ts';
 import type { SimHost } from './host/host.ts';
+import { EPOCH } from './life.ts';
 import type { World } from './world.ts';
 
 /** What is not as it should be once nothing changes any more; none where the system has come to rest. */
@@ -20,6 +21,7 @@ function runnerUnrest(world: World, runner: Runner): string[] {
   if (metadata.deletionTimestamp !== undefined) return tell('is still being deleted');
   const holds = holdsOf(runner);
   if (isOver(runner)) {
+    if (isPastTtl(world, runner)) return tell('is over, and past its ttlSecondsAfterFinished');
     return holds.length === 0 ? [] : tell(`is over and is still held by ${metadata.finalizers?.join(', ')}`);
   }
   const { binding } = spec;
@@ -36,6 +38,13 @@ function runnerUnrest(world: World, runner: Runner): string[] {
   }
   if (holds.length !== 1) return tell(`is held by ${metadata.finalizers?.join(', ')}`);
   return [];
+}
+
+/** Deleted in time, or so nearly. */
+function isPastTtl({ timeline }: World, { spec, status }: Runner): boolean {
+  const { ttlSecondsAfterFinished: ttl } = spec;
+  if (ttl === undefined || status?.finishedAt === undefined) return false;
+  return EPOCH + timeline.now > Date.parse(status.finishedAt) + (ttl + 90) * 1_000;
 }
 
 /** A Runner may wait for ever, if it says why, and if that is true. */

@@ -108,6 +108,8 @@ function hostDeedInWords(deed: HostDeed): string {
       return `a VM of ${deed.host} cannot be killed for ${span(deed.forMs)}`;
     case 'failClones':
       return `the next ${deed.times} clones on ${deed.host} fail`;
+    case 'leakSlots':
+      return `the hypervisor of ${deed.host} counts VMs that are gone, and starts none before a reboot`;
     case 'hangBoots':
       return `the next ${deed.times} guests on ${deed.host} never boot`;
     case 'removeBundle':

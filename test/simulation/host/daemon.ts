@@ -61,6 +61,7 @@ function machineOf(host: SimHost, life: Life): DaemonMachine {
       },
     },
     machine: host.machine,
+    bootId: async () => host.bootId,
     disk: {
       inventory: {
         listing: () => host.listing(),
@@ -68,6 +69,21 @@ function machineOf(host: SimHost, life: Life): DaemonMachine {
         onChange: (listener) => host.onTemplates(() => !life.isDead && listener()),
         start: async () => undefined,
         stop: async () => undefined,
+      },
+      rebootNote: {
+        read: async () => {
+          await life.takes(1);
+          return host.rebootNote;
+        },
+        replace: async (content) => {
+          await life.takes(1);
+          await life.effect('note that a reboot is needed', () => {
+            host.rebootNote = content;
+          });
+        },
+        remove: async () => {
+          host.rebootNote = undefined;
+        },
       },
       readVolume: async () => ({
         totalBytes: host.machine.diskBytes,

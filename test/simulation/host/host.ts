@@ -58,6 +58,10 @@ export class SimHost implements MachineClock {
   bootedAt = 0;
   /** The machine is gone for good, with all that was on it. */
   isLost = false;
+  /** What a daemon left of its own on disk. */
+  rebootNote: string | undefined;
+  /** The hypervisor counts VMs that are gone: it starts none before it is booted anew. */
+  hasLeakedSlots = false;
   /** It has power. */
   isUp = true;
   /** The process table cannot be read. */
@@ -167,6 +171,7 @@ export class SimHost implements MachineClock {
   boot(): void {
     if (this.isUp) return;
     this.isUp = true;
+    this.hasLeakedSlots = false;
     this.#bootId = this.#random.uuid();
     this.bootedAt = this.world.timeline.now;
     this.daemon?.run();

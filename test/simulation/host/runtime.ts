@@ -66,6 +66,7 @@ async function start(
 ): Promise<VmControl> {
   host.world.checkSpawnAsked(host, prepared.spec.identity);
   await life.takes(life.random.int(2, 30));
+  if (host.hasLeakedSlots) throw new VmError('VmLimit', 'the hypervisor runs as many VMs as it may');
   const vm = await life.effect('start the VM', () => host.spawn(bundle, prepared));
   const startReturnedAt = now();
   const recorded = bundles.update(bundle, { process: vm.process, startReturnedAt });
