@@ -96,6 +96,30 @@ const stories: readonly Story[] = [
     },
   },
   {
+    name: 'of a Runner whose deadline passes while it boots',
+    spec: { completion: 'Never', activeDeadlineSeconds: 20 },
+    given: (world) => {
+      world.guests.sshUp = false;
+    },
+    live: async (world) => {
+      await world.until('an end', () => isOver(world));
+      expect(world.condition('r', 'Stalled')?.reason).toBe('DeadlineExceeded');
+    },
+  },
+  {
+    name: 'of a start that meets a limit of which nothing is left but a reboot',
+    spec: { startAttempts: 1 },
+    given: (world) => {
+      world.machine.vmLimit = 2;
+      world.machine.leakedSlots = 2;
+    },
+    live: async (world) => {
+      await world.until('the start to fail', () => hasFailedNow(world));
+      expect(world.status('r')?.attempts).toMatchObject([{ reason: 'HostNeedsReboot' }]);
+      expect(world.host.needsReboot).toBeDefined();
+    },
+  },
+  {
     name: 'of a host object that is deleted',
     spec: { completion: 'Never' },
     live: async (world) => {

@@ -1,6 +1,7 @@
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
+import type { Host } from '../../crds/host.ts';
 import { API_VERSION } from '../../crds/meta.ts';
-import { RUNNER_CLASSES, RUNNERS, TEMPLATES } from '../../crds/resources.ts';
+import { LINUX_HOSTS, RUNNER_CLASSES, RUNNERS, TEMPLATES } from '../../crds/resources.ts';
 import type { Runner } from '../../crds/runner.ts';
 import type { RunnerClass } from '../../crds/runner-class.ts';
 import type { Template } from '../../crds/template.ts';
@@ -346,7 +347,14 @@ describe('a manifest that is given again after the Runner was bound', () => {
   });
 });
 
-describe('Templates and RunnerClasses', () => {
+describe('Templates, RunnerClasses and hosts', () => {
+  const someHost = async (): Promise<string> => {
+    const name = uniqueName('host');
+    await client.resources<Host>(LINUX_HOSTS).create(linuxHost({ metadata: { name } }));
+    onTestFinished(async () => void (await client.resources(LINUX_HOSTS).delete({ name })));
+    return name;
+  };
+
   const patchObject = (plural: string, name: string, spec: object): Promise<KubectlResult> =>
     kubectl.run(['patch', plural, name, '--type', 'merge', '--patch', JSON.stringify({ spec })]);
 
@@ -382,6 +390,34 @@ describe('Templates and RunnerClasses', () => {
     expect(stderr).toContain('spec.timeouts.boot');
     expect(stderr).toContain('must be a duration longer than 0s and no longer than 168h');
     expect(exitCode).toBe(1);
+  });
+
+  test.each<[string, object, string[]]>([
+    [
+      'a reserve without a unit',
+      { reserved: { memory: '4' } },
+      ['spec.reserved.memory', 'must be 0 or a size'],
+    ],
+    ['a share for a reserve', { reserved: { disk: '10%' } }, ['spec.reserved.disk', 'must be 0 or a size']],
+    [
+      'fewer than no CPUs reserved',
+      { reserved: { cpu: -1 } },
+      ['spec.reserved.cpu', 'greater than or equal'],
+    ],
+  ])('a host gets not %s', async (_, spec, says) => {
+    const name = await someHost();
+    const { exitCode, stderr } = await patchObject('linuxhosts', name, spec);
+    for (const part of says) expect(stderr).toContain(part);
+    expect(exitCode).toBe(1);
+  });
+
+  test.each([
+    [{ reserved: { cpu: 2, memory: '4Gi', disk: '50Gi' } }],
+    [{ reserved: { memory: '0' } }],
+    [{ reserved: null }],
+  ])('a host may be given %j', async (spec) => {
+    const { exitCode, stderr } = await patchObject('linuxhosts', await someHost(), spec);
+    expect({ exitCode, stderr }).toEqual({ exitCode: 0, stderr: '' });
   });
 
   test('a RunnerClass may change', async () => {
