@@ -1,6 +1,7 @@
 import type { HostSpec } from '../crds/host.ts';
 import { RUNNERS } from '../crds/resources.ts';
 import type { Runner } from '../crds/runner.ts';
+import { quantityBytes } from '../crds/scalars.ts';
 import type { KubeClient } from '../kube/client.ts';
 import type { Clock } from '../kube/clock.ts';
 import { EVENTS, EventRecorder } from '../kube/events.ts';
@@ -151,6 +152,10 @@ const viewOf = (session: HostSession): HostView => ({
   uid: () => session.uid(),
   state: () => session.state(),
   leaseFresh: () => session.leaseFresh(),
+  allocatable: () => {
+    const { cpu, memory, disk, runners } = session.allocatable();
+    return { cpu, memoryBytes: quantityBytes(memory), diskBytes: quantityBytes(disk), runners };
+  },
   templates: () => session.templates(),
   needsReboot: (why) => session.needsReboot(why),
 });

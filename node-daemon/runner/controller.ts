@@ -124,8 +124,10 @@ export class RunnerController {
   async #reconcile(uid: string): Promise<QueueResult> {
     const cached = this.#informer.store.by(BY_UID, uid)[0];
     const whereabouts = { cached, ref: this.#elsewhere.get(uid) };
-    const isCleared = this.#leftovers.size === 0;
-    const observation = await observe(this.#ports, this.#sessions, uid, whereabouts, isCleared);
+    const observation = await observe(this.#ports, this.#sessions, uid, whereabouts, {
+      isCleared: this.#leftovers.size === 0,
+      boundHere: () => this.#informer.store.list(),
+    });
     if (observation === undefined || isHeldByNobody(observation)) this.#elsewhere.delete(uid);
     if (observation === undefined || isSettled(observation)) this.#cleared(uid);
     if (observation === undefined || isUnwanted(observation)) this.#sessions.ages.forget(uid);

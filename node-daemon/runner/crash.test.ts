@@ -120,6 +120,20 @@ const stories: readonly Story[] = [
     },
   },
   {
+    name: 'of a Runner that does not fit, until it does',
+    spec: { completion: 'Script' },
+    given: (world) => {
+      world.host.allocatable = { ...world.host.allocatable, runners: 0 };
+    },
+    live: async (world) => {
+      await world.until('it to go back', () => hasFailedNow(world));
+      world.host.allocatable = { ...world.host.allocatable, runners: 1 };
+      world.runners.bind('r', world.host, DIGEST);
+      await world.until('an end', () => isOver(world));
+      expect(world.status('r')).toMatchObject({ attempt: 2, attempts: [{ reason: 'OutOfCapacity' }] });
+    },
+  },
+  {
     name: 'of a host object that is deleted',
     spec: { completion: 'Never' },
     live: async (world) => {

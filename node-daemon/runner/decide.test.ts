@@ -581,6 +581,16 @@ describe('a failed start', () => {
     expect(decide(purged(spec, status as Partial<RunnerStatus>)).status?.phase).toBe(phase);
   });
 
+  test('for want of room is told at once, but only where nothing of it can be there', () => {
+    const short = facts({ shortage: 'the host takes 2 Runners at once, and has 2' });
+    expect(decide(short)).toMatchObject({ actions: [], status: { phase: 'Pending' } });
+    expect(decide(short).status?.attempts).toMatchObject([{ attempt: 1, reason: 'OutOfCapacity' }]);
+    expect(does({ ...short, vm: 'unknown' })).toEqual([]);
+    expect(does({ ...short, vm: 'present' })).toEqual(['purge']);
+    expect(decide({ ...short, leaseFresh: false })).toMatchObject({ actions: [] });
+    expect(decide({ ...short, leaseFresh: false }).status).toBeUndefined();
+  });
+
   test('once told lets the Runner go, and begins nothing', () => {
     const told = { attempts: [FAILURE] };
     expect(does(purged({ startAttempts: 3 }, told))).toEqual(['removeFinalizer', 'dropTombstone']);

@@ -144,6 +144,8 @@ export interface RunnerFacts {
     readonly isCleared: boolean;
   };
   readonly runner: ObservedRunner;
+  /** Why the bound attempt does not fit on this host; asked only where nothing of it has begun. */
+  readonly shortage?: string | undefined;
   /** The attempt that `vm` and `session` tell of: the bound one, else one of which something is left. */
   readonly attempt: number;
   /** The bundle of the bound attempt; of a Runner that is not bound here, one of its bundles. */

@@ -54,7 +54,7 @@ function judgeLife(facts: RunnerFacts, runner: Runner, over: Over): Verdict {
   if (bundle === undefined) {
     return wasStarted(runner, runner.spec.binding?.attempt)
       ? over('Error', 'BundleLost', 'the bundle directory is gone; it was not removed by the node daemon')
-      : RUNS_ON;
+      : judgeCapacity(facts, over);
   }
   if (bundle.stage === 'Preparing' || bundle.stage === 'Prepared') return judgeUnrecorded(facts, over);
   if (bundle.stage !== 'Started') return RUNS_ON;
@@ -65,6 +65,10 @@ function judgeLife(facts: RunnerFacts, runner: Runner, over: Over): Verdict {
   if (bundle.sshReadyAt === undefined) return judgeBoot(facts, over);
   return judgeScript(facts, runner, bundle, over);
 }
+
+/** Line 3 of the binding protocol. Costs no attempt: it is not the Runner that has failed. */
+const judgeCapacity = ({ shortage, vm }: RunnerFacts, over: Over): Verdict =>
+  shortage === undefined || vm !== 'absent' ? RUNS_ON : over('Error', 'OutOfCapacity', shortage);
 
 function wasStarted(runner: Runner, attempt: number | undefined): boolean {
   return runner.status?.attempt === attempt && runner.status?.startedAt !== undefined;

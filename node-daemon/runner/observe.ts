@@ -13,6 +13,7 @@ import type {
   SessionFacts,
   StrayFacts,
 } from './facts.ts';
+import { observeShortage } from './observe-room.ts';
 import type { Bundles, RunnerPorts } from './ports.ts';
 import type { VmSession } from './session.ts';
 import type { Sessions } from './sessions.ts';
@@ -40,6 +41,14 @@ export interface Whereabouts {
   readonly ref: ObjectRef | undefined;
 }
 
+/** What holds for all Runners of the host. */
+export interface HostWide {
+  /** Line 4 of the binding protocol: what was on disk at the start, and is not wanted, is gone. */
+  readonly isCleared: boolean;
+  /** All Runners bound to this host by name, as the informer shows them. */
+  boundHere(): readonly Stored<Runner>[];
+}
+
 /**
  * Gathers what is true of one Runner UID. Where the informer has no object, the API server is asked by quorum,
  * because a Runner that the informer does not show may be gone, bound elsewhere or merely not seen yet. undefined:
@@ -50,7 +59,7 @@ export async function observe(
   sessions: Sessions,
   uid: string,
   whereabouts: Whereabouts,
-  isCleared: boolean,
+  { isCleared, boundHere }: HostWide,
 ): Promise<Observation | undefined> {
   const seen = await look(ports.bundles, sessions, uid);
   const left = sessions.ofUid(uid)[0];
@@ -72,11 +81,17 @@ export async function observe(
   if (current?.metadata !== undefined && current.facts.stage === 'Started') {
     await session.welcomeReports(current.metadata);
   }
+  const nothingBegun = seen.length === 0 && session.isUnused;
+  const shortage =
+    runner.is === 'bound' && nothingBegun && isCleared
+      ? await observeShortage(ports, sessions, session, runner.runner, boundHere)
+      : undefined;
   const facts: RunnerFacts = {
     now: ports.clock.now(),
     leaseFresh: ports.host.leaseFresh(),
     host: { name: ports.host.name, uid: ports.host.uid(), state: ports.host.state(), isCleared },
     runner,
+    shortage,
     attempt,
     bundle: current && { ...current.facts, outcome: current.facts.outcome ?? session.outcome },
     ages: { ...agesOf(session, current), runnerCreated: ageOf(sessions, runner) },

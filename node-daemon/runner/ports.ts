@@ -12,6 +12,7 @@ import type { BundlePaths, PreparedVm, VmControl, VmDriver } from '../vm/driver.
 import type { GuestMetadata } from '../vm/metadata.ts';
 import type { VmObservation } from '../vm/recover.ts';
 import type { TemplateBundle } from '../vm/template.ts';
+import type { Allocatable } from './capacity.ts';
 
 /** What the reconciler asks of the API server. Every call is bounded in time and throws where it has no answer. */
 export interface RunnerApi {
@@ -41,6 +42,8 @@ export interface HostView {
   state(): 'live' | 'deleting' | 'vanished';
   /** Judged on the monotonic clock at the moment of asking. */
   leaseFresh(): boolean;
+  /** What Runners may take together now, by the host's spec. */
+  allocatable(): Allocatable;
   /** Sealed and verified bundles by name. */
   templates(): ReadonlyMap<string, TemplateBundle>;
   /** The machine can run no VM before it is rebooted. On return that is durable; from now on the host says so. */

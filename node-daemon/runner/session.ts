@@ -6,6 +6,7 @@ import type { Stored } from '../../kube/object.ts';
 import { watchGuest } from '../guest-watch.ts';
 import type { BundlePaths } from '../vm/driver.ts';
 import type { RuntimeMetadata } from '../vm/metadata.ts';
+import type { Claim } from './capacity.ts';
 import type { Outcome, SessionFacts } from './facts.ts';
 import { GuestConnection } from './guest-connection.ts';
 import { launch } from './launch.ts';
@@ -45,6 +46,8 @@ export class VmSession {
   #isPurged = false;
   /** How the Runner ended, where the disk had no room to record it: the purge makes up for that. */
   outcome: Outcome | undefined;
+  /** What this host keeps for it, from before its launch on: line 3 of the binding protocol. */
+  claim: Claim | undefined;
 
   constructor(ports: RunnerPorts, paths: BundlePaths, changed: () => void) {
     this.#ports = ports;
@@ -73,6 +76,12 @@ export class VmSession {
   /** Nothing is left of VM and files, and nothing more can be done with this session. */
   get isPurged(): boolean {
     return this.#isPurged;
+  }
+
+  /** Whether nothing was begun with it. */
+  get isUnused(): boolean {
+    const { launch, purge } = this.#facts;
+    return !this.#isPurged && launch.state === 'idle' && purge.state === 'idle';
   }
 
   /** Whether forgetting it would lose nothing. */

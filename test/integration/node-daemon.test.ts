@@ -126,6 +126,24 @@ describe('a start that fails', () => {
     expect(status).toMatchObject({ attempt: 2, scriptAttempt: 2, attempts: [{ attempt: 1 }] });
   });
 
+  test('for want of room on the host costs nothing', async () => {
+    await world.start();
+    const host = await hosts(client).get({ name: world.hostName });
+    if (host === undefined) throw new Error('there is no host');
+    const { metadata } = host;
+    await hosts(client).patch(metadata, metadata.resourceVersion, { spec: { maxRunners: 1 } });
+    await until('the daemon to have taken it over', async () => {
+      const { status } = (await hosts(client).get({ name: world.hostName })) ?? {};
+      return status?.allocatable?.runners === 1;
+    });
+    await world.createBound('first');
+    await world.untilReady('first');
+    await world.createBound('second', { startAttempts: 1 });
+    const back = await world.untilIs('second', 'let go', (one) => one?.metadata.finalizers === undefined);
+    expect(back?.status).toMatchObject({ phase: 'Pending', attempts: [{ reason: 'OutOfCapacity' }] });
+    expect(world.machine.running()).toHaveLength(1);
+  });
+
   test('for the last time is the end', async () => {
     world.machine.fail('spawn', new Error('no'), 2);
     await world.start();

@@ -5,6 +5,7 @@ import { FakeDriver } from '../../vm/fake/driver.ts';
 import type { FakeMachine } from '../../vm/fake/machine.ts';
 import type { TemplateBundle } from '../../vm/template.ts';
 import { runnerApi } from '../api.ts';
+import type { Allocatable } from '../capacity.ts';
 import type { GuestSession, HostView, MadeSecrets, RunnerPorts, VmSecrets } from '../ports.ts';
 import { vmRuntime } from '../vm-runtime.ts';
 import { bundleSecrets } from '../vm-secrets.ts';
@@ -18,6 +19,7 @@ export interface WorldHost {
   uid: string;
   state: 'live' | 'deleting' | 'vanished';
   leaseFresh: boolean;
+  allocatable: Allocatable;
   templates: Map<string, TemplateBundle>;
   /** Why it has to be rebooted, where it has. */
   needsReboot?: string;
@@ -108,6 +110,7 @@ const hostView = (host: WorldHost): HostView => ({
   uid: () => host.uid,
   state: () => host.state,
   leaseFresh: () => host.leaseFresh,
+  allocatable: () => host.allocatable,
   templates: () => host.templates,
   needsReboot: async (why) => {
     host.needsReboot = why;

@@ -81,6 +81,7 @@ export class World implements Surroundings {
       uid: 'host-uid',
       state: 'live',
       leaseFresh: true,
+      allocatable: { runners: 100, cpu: 100, memoryBytes: 2 ** 40, diskBytes: 2 ** 40 },
       templates: new Map([['debian', templateBundle(dir)]]),
     };
     const spec = { source: { bundle: { name: 'debian' } } };
