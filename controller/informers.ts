@@ -1,5 +1,5 @@
 import { HOST_KINDS, type Host, type HostKind } from '../crds/host.ts';
-import { SYSTEM_NAMESPACE } from '../crds/meta.ts';
+import { holdsOf, SYSTEM_NAMESPACE } from '../crds/meta.ts';
 import { HOST_RESOURCES, RUNNER_CLASSES, RUNNERS, TEMPLATES } from '../crds/resources.ts';
 import type { Runner } from '../crds/runner.ts';
 import type { RunnerClass } from '../crds/runner-class.ts';
@@ -12,7 +12,7 @@ import type { Stored } from '../kube/object.ts';
 
 /** Local copies of everything that the controller decides from. */
 export interface Informers {
-  /** Indexed by the host that they are bound to. */
+  /** Indexed by {@link hostsOf}. */
   readonly runners: Informer<Runner, 'host'>;
   /** Indexed by the name of the bundle that they are cloned from. */
   readonly templates: Informer<Template, 'bundle'>;
@@ -28,6 +28,13 @@ export interface InformersOptions {
   readonly onProblem: (plural: string, problem: InformerProblem) => void;
 }
 
+/** Names of the hosts that a Runner is bound to, or that hold something of it. */
+export function hostsOf({ metadata, spec: { binding } }: Runner): string[] {
+  const names = new Set(holdsOf(metadata).map(({ hostName }) => hostName));
+  if (binding !== undefined) names.add(binding.hostName);
+  return [...names];
+}
+
 /** Not started. */
 export function createInformers({ client, clock, onProblem }: InformersOptions): Informers {
   const common = (plural: string) => ({
@@ -40,7 +47,7 @@ export function createInformers({ client, clock, onProblem }: InformersOptions):
   return {
     runners: new Informer<Runner, 'host'>({
       type: RUNNERS,
-      indexes: { host: ({ spec }) => (spec.binding === undefined ? [] : [spec.binding.hostName]) },
+      indexes: { host: hostsOf },
       ...common(RUNNERS.plural),
     }),
     templates: new Informer<Template, 'bundle'>({

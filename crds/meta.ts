@@ -16,6 +16,23 @@ export const CONTROLLER_LEASE = 'shoes-vz-controller';
 export const finalizerName = (hostName: string, attempt: number): string =>
   `vm.shoesvz.dev/${hostName}.${attempt}`;
 
+const VM_FINALIZER = /^vm\.shoesvz\.dev\/(.+)\.([1-9][0-9]*)$/;
+
+/** A finalizer that stands for a VM, or for what may be one. */
+export interface VmHold {
+  readonly finalizer: string;
+  readonly hostName: string;
+  readonly attempt: number;
+}
+
+/** What hosts hold of a Runner, by its finalizers; see {@link finalizerName}. */
+export function holdsOf(metadata: Pick<ObjectMeta, 'finalizers'>): VmHold[] {
+  return (metadata.finalizers ?? []).flatMap((finalizer) => {
+    const [, hostName, attempt] = VM_FINALIZER.exec(finalizer) ?? [];
+    return hostName === undefined ? [] : [{ finalizer, hostName, attempt: Number(attempt) }];
+  });
+}
+
 /** A condition as Kubernetes' API conventions define it (metav1.Condition). */
 export const Condition = z.object({
   type: z.string().min(1).max(64).describe('Name of the condition, in CamelCase.'),

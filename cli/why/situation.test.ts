@@ -235,6 +235,29 @@ describe('what one would do about a Runner that waits', () => {
   });
 });
 
+describe('what one would do about a Runner whose host is lost', () => {
+  const lost = { status: 'Unknown', reason: 'HostLost', message: 'host host-a has stopped' } as const;
+
+  test.each([
+    [
+      'whose script may run there',
+      { status: { scriptAttempt: 1 } },
+      'It goes on when the node daemon of host-a is back',
+    ],
+    ['whose script has not begun', {}, 'Nothing is to be done where another host has room'],
+    [
+      'that is being deleted',
+      deleting,
+      'If the machine is dead for good, say so by deleting its host object',
+    ],
+  ])('%s', (_, overrides, advice) => {
+    expect(situationOf(at('Running', lost, overrides), CREATED)).toMatchObject({
+      reason: 'HostLost',
+      advice: expect.stringContaining(advice),
+    });
+  });
+});
+
 describe('what one would do about a Runner that is over', () => {
   const anew = ' A Runner that has failed is never started again: create another one.';
   const unknown = adviceForOutcome('SomethingNew', runner());

@@ -1,5 +1,6 @@
 import { nextTryAt } from '../../controller/runner/retry.ts';
-import { hasFailed } from '../../crds/attempts.ts';
+import { hasFailed, hasPassedGate } from '../../crds/attempts.ts';
+import { holdsOf } from '../../crds/meta.ts';
 import type { Runner, RunnerPhase } from '../../crds/runner.ts';
 import type { Template } from '../../crds/template.ts';
 import { getCondition, isTrue } from '../../kube/conditions.ts';
@@ -58,7 +59,7 @@ function presentSituation(runner: Stored<Runner>, now: number, template?: Templa
   if (runner.metadata.deletionTimestamp !== undefined) return deleted(runner);
   if (isOver(runner)) return ended(runner);
   if (binding === undefined || hasFailed(runner)) return unbound(runner, now);
-  if (ready?.reason === 'HostLost') return lost(binding.hostName, ready.message);
+  if (ready?.reason === 'HostLost') return lost(runner, binding.hostName, ready.message);
   if (!isTrue(conditions, 'Bound')) return unreported(binding.hostName);
   if (ready?.status === 'Unknown') return { says: sentence(ready.message), reason: ready.reason };
   return ready?.status === 'True' ? inUse(runner) : underWay(runner, phase, template);
@@ -100,10 +101,13 @@ const unreported = (hostName: string): Situation => ({
   advice: `If that lasts: is ${hostName} Ready ("kubectl get machosts,linuxhosts")? The log of its node daemon says more.`,
 });
 
-const lost = (hostName: string, message: string): Situation => ({
+/** What becomes of it the controller has said; a person can only bring the host back, or say that it never will be. */
+const lost = (runner: Runner, hostName: string, message: string): Situation => ({
   says: sentence(message),
   reason: 'HostLost',
-  advice: `It goes on when the node daemon of ${hostName} is back. To have the work done elsewhere now, create another Runner.`,
+  advice: hasPassedGate(runner)
+    ? `It goes on when the node daemon of ${hostName} is back. To have the work done elsewhere now, create another Runner.`
+    : `Nothing is to be done where another host has room or gets it; else start the node daemon of ${hostName} again.`,
 });
 
 /** Something is being made or run that has a limit in time. */
@@ -183,13 +187,12 @@ function ended(runner: Runner): Situation {
   return { says: `It failed: ${sentence(message)}`, reason, advice: `${advice} ${ANEW}` };
 }
 
-const VM_FINALIZER = /^vm\.shoesvz\.dev\/(.+)\.[1-9][0-9]*$/;
-
 /** An object that is being deleted goes when nobody holds it any more. */
 function deleted(runner: Runner): Situation {
   const finalizers = runner.metadata.finalizers ?? [];
-  const hosts = finalizers.flatMap((finalizer) => VM_FINALIZER.exec(finalizer)?.[1] ?? []);
-  const others = finalizers.filter((finalizer) => !VM_FINALIZER.test(finalizer));
+  const holds = holdsOf(runner.metadata);
+  const hosts = [...new Set(holds.map(({ hostName }) => hostName))];
+  const others = finalizers.filter((one) => !holds.some(({ finalizer }) => finalizer === one));
   if (hosts.length > 0) {
     const lostNow = getCondition(runner.status?.conditions, 'Ready')?.reason === 'HostLost';
     const names = hosts.join(' and ');
@@ -198,7 +201,7 @@ function deleted(runner: Runner): Situation {
     return {
       says: `${says}; the node daemon there does not answer.`,
       reason: 'HostLost',
-      advice: `Start the node daemon of ${names} again: it destroys the VM and lets go of the Runner.`,
+      advice: `Start the node daemon of ${names} again: it destroys the VM and lets go of the Runner. If the machine is dead for good, say so by deleting its host object ("kubectl get machosts,linuxhosts").`,
     };
   }
   if (others.length === 0) return { says: 'It is being deleted.' };

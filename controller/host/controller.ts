@@ -1,5 +1,6 @@
 import { HOST_KINDS, type Host, type HostKind } from '../../crds/host.ts';
-import { SYSTEM_NAMESPACE } from '../../crds/meta.ts';
+import { holdsOf, SYSTEM_NAMESPACE } from '../../crds/meta.ts';
+import type { Runner } from '../../crds/runner.ts';
 import type { Clock } from '../../kube/clock.ts';
 import type { Lease } from '../../kube/lease.ts';
 import type { Logger } from '../../kube/log.ts';
@@ -7,7 +8,7 @@ import type { Stored } from '../../kube/object.ts';
 import { type QueueResult, WorkQueue } from '../../kube/queue.ts';
 import type { Resources } from '../../kube/resources.ts';
 import { writeStatus } from '../../kube/status.ts';
-import type { Informers } from '../informers.ts';
+import { hostsOf, type Informers } from '../informers.ts';
 import { logFailedWrite } from '../problems.ts';
 import { decideHost } from './decide.ts';
 import { Heartbeats } from './heartbeats.ts';
@@ -72,6 +73,13 @@ export class HostController {
         }),
       );
     }
+    this.#unsubscribe.push(
+      informers.runners.on({
+        added: (runner) => this.#runnerChanged(undefined, runner),
+        updated: (old, runner) => this.#runnerChanged(old, runner),
+        deleted: (runner) => this.#runnerChanged(runner, undefined),
+      }),
+    );
     const observe = (lease: Stored<Lease>) => this.#heartbeats.observe(lease.metadata.name, lease);
     this.#unsubscribe.push(informers.leases.on({ added: observe, updated: (_, lease) => observe(lease) }));
     this.#heartbeats.start();
@@ -84,17 +92,24 @@ export class HostController {
   }
 
   async #reconcile(key: string): Promise<QueueResult> {
-    const { informers, clock, hosts } = this.#options;
+    const { informers, clock, hosts, log } = this.#options;
     const { kind, name } = parseKey(key);
     const host = informers.hosts[kind].store.get({ name });
     if (host === undefined) return undefined;
     const toldAt = this.#toldAt.get(key);
-    const { status, requeueAfterMs } = decideHost({
+    const { finalizers, status, requeueAfterMs } = decideHost({
       host,
       lost: this.isLost(name),
+      holdsVms: this.#holdsVms(name),
       sinceToldMs: toldAt === undefined ? undefined : clock.monotonic() - toldAt,
       now: clock.now(),
     });
+    if (finalizers !== undefined) {
+      log.warn({ host: name, kind }, 'let go of a host that was deleted and does not renew its Lease');
+      const patch = { metadata: { finalizers } };
+      informers.hosts[kind].learn(await hosts[kind].patch({ name }, host.metadata.resourceVersion, patch));
+      return undefined;
+    }
     if (requeueAfterMs !== undefined) return { requeueAfterMs };
     if (status === undefined) return undefined;
     const { object } = await writeStatus(hosts[kind], host, status);
@@ -105,21 +120,48 @@ export class HostController {
 
   #hostChanged(host: Stored<Host>): void {
     const { name } = host.metadata;
-    this.#heartbeats.watch(name);
-    const lease = this.#options.informers.leases.store.get({ namespace: SYSTEM_NAMESPACE, name });
-    this.#heartbeats.observe(name, lease);
+    this.#watch(name);
     if (this.isLost(name)) this.#telling.add(keyOf(host));
   }
 
   #hostGone(host: Stored<Host>): void {
-    const { name } = host.metadata;
     this.#toldAt.delete(keyOf(host));
-    const isNamed = HOST_KINDS.some((kind) => this.#options.informers.hosts[kind].store.get({ name }));
-    if (!isNamed) this.#heartbeats.unwatch(name);
+    this.#unwatchUnlessNamed(host.metadata.name);
+  }
+
+  /** A host whose object is gone is judged as long as it may hold something of a Runner. */
+  #runnerChanged(old: Stored<Runner> | undefined, runner: Stored<Runner> | undefined): void {
+    const names = new Set(runner === undefined ? [] : hostsOf(runner));
+    for (const name of names) this.#watch(name);
+    for (const name of old === undefined ? [] : hostsOf(old)) {
+      if (this.isLost(name)) this.#tell(name);
+      if (!names.has(name)) this.#unwatchUnlessNamed(name);
+    }
+  }
+
+  #watch(name: string): void {
+    if (!this.#heartbeats.watch(name)) return;
+    const lease = this.#options.informers.leases.store.get({ namespace: SYSTEM_NAMESPACE, name });
+    this.#heartbeats.observe(name, lease);
+  }
+
+  #unwatchUnlessNamed(name: string): void {
+    const { hosts, runners } = this.#options.informers;
+    const isNamed = HOST_KINDS.some((kind) => hosts[kind].store.get({ name }) !== undefined);
+    if (!isNamed && runners.store.by('host', name).length === 0) this.#heartbeats.unwatch(name);
+  }
+
+  #holdsVms(name: string): boolean {
+    const runners = this.#options.informers.runners.store.by('host', name);
+    return runners.some(({ metadata }) => holdsOf(metadata).some(({ hostName }) => hostName === name));
+  }
+
+  #tell(name: string): void {
+    for (const kind of HOST_KINDS) this.#telling.add(keyOf({ kind, metadata: { name } }));
   }
 
   #heartbeatChanged(name: string): void {
-    for (const kind of HOST_KINDS) this.#telling.add(keyOf({ kind, metadata: { name } }));
+    this.#tell(name);
     this.#options.onHeartbeat(name);
   }
 }

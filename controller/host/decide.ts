@@ -1,4 +1,4 @@
-import type { Host, HostStatus } from '../../crds/host.ts';
+import { HOST_FINALIZER, type Host, type HostStatus } from '../../crds/host.ts';
 import { setCondition } from '../../kube/conditions.ts';
 import type { Stored } from '../../kube/object.ts';
 
@@ -6,6 +6,8 @@ export interface HostFactsForStatus {
   readonly host: Stored<Host>;
   /** The Lease of the host was judged stale. */
   readonly lost: boolean;
+  /** Finalizers of Runners stand for VMs on it. */
+  readonly holdsVms: boolean;
   /** Since the controller last wrote this status; undefined where it never did. */
   readonly sinceToldMs: number | undefined;
   /** Epoch milliseconds. */
@@ -13,6 +15,8 @@ export interface HostFactsForStatus {
 }
 
 export interface HostDecision {
+  /** Finalizers to be left on it; absent: all. */
+  readonly finalizers?: readonly string[] | undefined;
   readonly status?: HostStatus | undefined;
   readonly requeueAfterMs?: number | undefined;
 }
@@ -22,10 +26,15 @@ export const RETELL_HOST_AFTER_MS = 30_000;
 
 /**
  * Pure. The controller says one thing of a host: that nobody knows how it is. That it is back, its own node
- * daemon says.
+ * daemon says. Of one that was deleted and is lost, it removes the finalizer in the node daemon's place, once
+ * nothing counts as left there: line 12 of the binding protocol.
  */
-export function decideHost({ host, lost, sinceToldMs, now }: HostFactsForStatus): HostDecision {
+export function decideHost({ host, lost, holdsVms, sinceToldMs, now }: HostFactsForStatus): HostDecision {
   if (!lost) return {};
+  const { deletionTimestamp, finalizers = [] } = host.metadata;
+  if (deletionTimestamp !== undefined && !holdsVms && finalizers.includes(HOST_FINALIZER)) {
+    return { finalizers: finalizers.filter((finalizer) => finalizer !== HOST_FINALIZER) };
+  }
   const before = host.status ?? { observedGeneration: -1 };
   const unknown = {
     type: 'Ready',

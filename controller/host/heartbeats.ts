@@ -60,12 +60,13 @@ export class Heartbeats {
     await this.#checks.shutdown();
   }
 
-  /** A host is there. Its grace time begins, unless it is known already. */
-  watch(hostName: string): void {
-    if (this.#heartbeats.has(hostName)) return;
+  /** A host is there. Its grace time begins, unless it is known already. Returns whether it was not. */
+  watch(hostName: string): boolean {
+    if (this.#heartbeats.has(hostName)) return false;
     const heardAt = this.#options.clock.monotonic();
     this.#heartbeats.set(hostName, { renewal: '', heardAt, termMs: 0, lost: false });
     this.#checks.add(hostName);
+    return true;
   }
 
   unwatch(hostName: string): void {

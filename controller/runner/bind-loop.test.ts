@@ -33,6 +33,7 @@ class World {
     policy: 'spread',
     rejudgeAfterMs: 30_000,
     clock: this.clock,
+    boundHost: () => 'there',
     catalogue: {
       template: () => template(),
       runnerClass: () => runnerClass({ spec: { cpu: 1, memory: '16Mi', disk: '16Mi' } }),

@@ -16,7 +16,7 @@ import { template } from '../../test/builders/template.ts';
 import { Binder, isPending } from './binder.ts';
 import { defaultClasses } from './demand.ts';
 import { hostFacts } from './facts.ts';
-import { claimsOf, isOver } from './ledger.ts';
+import { type BoundHost, claimsOf, isOver } from './ledger.ts';
 import { misfit, NO_USAGE, type PlacementPolicy } from './place.ts';
 
 const REJUDGE_AFTER_MS = 30_000;
@@ -28,6 +28,8 @@ class World {
   readonly templates = new Map<string, Template>([['linux', template()]]);
   readonly classes = new Map<string, RunnerClass>([['small', runnerClass()]]);
   readonly binder: Binder;
+  /** Hosts by name that are not there. */
+  readonly boundHosts = new Map<string, BoundHost>();
   /** The binder's monotonic time. */
   now = 0;
 
@@ -35,6 +37,7 @@ class World {
     this.binder = new Binder({
       policy,
       rejudgeAfterMs: REJUDGE_AFTER_MS,
+      boundHost: ({ spec }) => this.boundHosts.get(spec.binding?.hostName ?? '') ?? 'there',
       clock: { now: () => START + this.now, monotonic: () => this.now },
       catalogue: {
         template: (name) => this.templates.get(name),
@@ -345,6 +348,61 @@ describe('a Runner of which a start has failed', () => {
   });
 });
 
+describe('a Runner whose host is lost', () => {
+  let world: World;
+  let a: Stored<Host>;
+  let bound: Stored<Runner>;
+  beforeEach(() => {
+    world = new World();
+    a = world.host('a', 1);
+    bound = asBound(world.runner('r', 1), a);
+    world.binder.runnerChanged(bound);
+  });
+  /** As its Lease tells. */
+  const lose = (object = bound): void => {
+    world.binder.hostChanged(hostFacts(a, 'lost'));
+    world.boundHosts.set('a', 'lost');
+    world.binder.runnerChanged(object);
+  };
+
+  test('is bound elsewhere, with the next attempt, and holds its slot on both', () => {
+    world.host('b', 1);
+    lose();
+    expect(world.binder.next(0)).toMatchObject({ host: { name: 'b' }, attempt: 2 });
+    world.binder.hostChanged(hostFacts(a, 'heard'));
+    world.runner('next', 9);
+    expect(world.bindAll()).toEqual([]);
+    expect(world.message('next')).toBe('2 hosts: 2 full');
+  });
+
+  test('waits where no other host fits, and is left alone once the host is back', () => {
+    lose();
+    expect(world.bindAll()).toEqual([]);
+    expect(world.message('r')).toBe('1 host: 1 not ready');
+    world.binder.hostChanged(hostFacts(a, 'heard'));
+    world.boundHosts.clear();
+    world.binder.runnerChanged(bound);
+    world.host('b', 1);
+    expect(world.bindAll()).toEqual([]);
+    expect(world.binder.waiting).toBe(0);
+  });
+
+  test('stays where it is once the gate is passed', () => {
+    world.host('b', 1);
+    lose({ ...bound, status: { observedGeneration: 2, phase: 'Running', attempt: 1, scriptAttempt: 1 } });
+    expect(world.bindAll()).toEqual([]);
+    expect(world.binder.waiting).toBe(0);
+  });
+
+  test('is bound to the host of that name that was made anew, once nothing holds the old one', () => {
+    world.boundHosts.set('a', 'gone');
+    world.binder.runnerChanged(bound);
+    expect(world.bindAll()).toEqual([]);
+    world.binder.runnerChanged(asLetGo(bound));
+    expect(world.bindAll()).toEqual(['r@a']);
+  });
+});
+
 describe('what is said of Runners that wait', () => {
   const told = (world: World): string[] =>
     world.binder.takeReworded().map(({ metadata }) => `${metadata.name}: ${world.message(metadata.name)}`);
@@ -558,7 +616,9 @@ class Model {
     const coming = this.sent
       .filter(({ index }) => this.truth[index]?.gone === false)
       .flatMap(({ bound }) => claimsOf(bound).slice(-1));
-    const claims = [...objects.flatMap(claimsOf), ...coming].filter((claim) => claim.hostName === name);
+    const claims = [...objects.flatMap((object) => claimsOf(object)), ...coming].filter(
+      (claim) => claim.hostName === name,
+    );
     return {
       runners: claims.length,
       memoryBytes: claims.reduce((sum, claim) => sum + claim.amounts.memoryBytes, 0),
@@ -596,7 +656,7 @@ describe('properties, with answers and events that come late', () => {
           model.pump();
         }
         for (const { object, gone } of model.truth) {
-          if (gone || !isPending(object)) continue;
+          if (gone || !isPending(object, 'there')) continue;
           const { uid } = object.metadata;
           expect(model.world.binder.verdict(uid)?.reason).toBe('NoHostFits');
           for (const host of model.hosts.values()) expect(fits(model, object, host)).toBe(false);

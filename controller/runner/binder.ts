@@ -6,7 +6,7 @@ import type { Stored } from '../../kube/object.ts';
 import { Backlog, type Group } from './backlog.ts';
 import { type Catalogue, type ResolvedNames, resolve } from './demand.ts';
 import { explain, type Verdict } from './explain.ts';
-import { isOver, Ledger } from './ledger.ts';
+import { type BoundHost, isOver, Ledger } from './ledger.ts';
 import {
   type Candidate,
   type Demand,
@@ -33,23 +33,26 @@ export interface BinderOptions {
   /** Least time between two judgements of Runners that wait, where no host gained room. */
   readonly rejudgeAfterMs: number;
   readonly clock: Pick<Clock, 'now' | 'monotonic'>;
+  /** Asked at {@link Binder.runnerChanged}: whoever answers says so when the answer has changed. */
+  readonly boundHost: (runner: Runner) => BoundHost;
 }
 
 /** Every Runner that waits may have to be told of a judgement: with more of them there are fewer, 50 words a second. */
 const REJUDGE_MS_PER_RUNNER = 20;
 
 /**
- * Whether a Runner waits for a host; the one place that says so. What is dying or over is never bound. What is
- * bound is its host's until that attempt was recorded as failed: line 10 of the binding protocol.
+ * Whether a Runner waits for a host; the one place that says so. What is dying or over is never bound. What is bound
+ * is its host's until that attempt was recorded as failed (line 10 of the binding protocol) or the host is lost
+ * (line 9), and for good once the gate is passed.
  */
-export function isPending(runner: Runner): boolean {
+export function isPending(runner: Runner, boundHost: BoundHost): boolean {
   if (runner.metadata.deletionTimestamp !== undefined || isOver(runner)) return false;
-  return runner.spec.binding === undefined || (hasFailed(runner) && mayStartAnew(runner));
+  if (runner.spec.binding === undefined) return true;
+  if (hasPassedGate(runner)) return false;
+  if (!hasFailed(runner)) return boundHost !== 'there';
+  // The node daemon says Error where no start is left.
+  return countedFailures(runner.status?.attempts) < runner.spec.startAttempts;
 }
-
-/** The node daemon says Error where it may not; this holds, too, while another version of it does not. */
-const mayStartAnew = (runner: Runner): boolean =>
-  !hasPassedGate(runner) && countedFailures(runner.status?.attempts) < runner.spec.startAttempts;
 
 /**
  * All that binding is decided from, kept up to date by events, and the decision itself. No I/O: the same
@@ -91,8 +94,9 @@ export class Binder {
 
   runnerChanged(runner: Stored<Runner>): void {
     const { uid } = runner.metadata;
-    this.#markDirty(this.#ledger.observe(uid, runner));
-    if (!isPending(runner) || this.#ledger.isAssumed(uid) || this.#held.has(uid)) {
+    const boundHost = this.#options.boundHost(runner);
+    this.#markDirty(this.#ledger.observe(uid, runner, boundHost));
+    if (!isPending(runner, boundHost) || this.#ledger.isAssumed(uid) || this.#held.has(uid)) {
       this.#backlog.remove(uid);
       return;
     }

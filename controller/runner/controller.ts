@@ -1,9 +1,10 @@
 import type { Host } from '../../crds/host.ts';
+import { holdsOf } from '../../crds/meta.ts';
 import type { Runner } from '../../crds/runner.ts';
 import type { RunnerClass } from '../../crds/runner-class.ts';
 import type { Template } from '../../crds/template.ts';
 import type { Clock } from '../../kube/clock.ts';
-import { getCondition } from '../../kube/conditions.ts';
+import { getCondition, isTrue } from '../../kube/conditions.ts';
 import { Elapsed } from '../../kube/elapsed.ts';
 import type { Logger } from '../../kube/log.ts';
 import type { Stored } from '../../kube/object.ts';
@@ -16,9 +17,17 @@ import type { Informers } from '../informers.ts';
 import { logFailedWrite } from '../problems.ts';
 import { BindLoop } from './bind-loop.ts';
 import { Binder, isPending, type Match } from './binder.ts';
-import { boundMessage, deadlineInMs, decide, RETELL_AFTER_MS } from './decide.ts';
+import {
+  boundMessage,
+  deadlineInMs,
+  decide,
+  HOST_DELETED,
+  RETELL_AFTER_MS,
+  type RunnerFacts,
+} from './decide.ts';
 import { defaultClasses } from './demand.ts';
 import { type Heartbeat, hostFacts } from './facts.ts';
+import type { BoundHost } from './ledger.ts';
 import { observe, type RunnerSources } from './observe.ts';
 import type { PlacementPolicy } from './place.ts';
 
@@ -56,6 +65,8 @@ export class RunnerController {
   /** Monotonic times, by UID, of Runners that exist. */
   readonly #toldAt = new Map<string, number>();
   readonly #pendingSince = new Map<string, number>();
+  /** By UID of the Runner: UID of the host object that it is bound to, where that is known to be gone. */
+  readonly #goneHosts = new Map<string, string>();
   /** Since Runners were created, by UID. */
   readonly #ages: Elapsed;
   readonly #unsubscribe: (() => void)[] = [];
@@ -68,6 +79,7 @@ export class RunnerController {
       policy: options.policy,
       rejudgeAfterMs: RETELL_AFTER_MS,
       clock,
+      boundHost: (runner) => this.#boundHost(runner),
       catalogue: {
         template: (name) => informers.templates.store.get({ name }),
         runnerClass: (name) => informers.classes.store.get({ name }),
@@ -146,7 +158,10 @@ export class RunnerController {
       const host = store.get({ name: hostName });
       if (host !== undefined) this.#hostChanged(host);
     }
-    this.#tellBoundTo(hostName);
+    for (const runner of this.#options.informers.runners.store.by('host', hostName)) {
+      this.#runnerChanged(runner);
+      this.#telling.add(objectKey(runner.metadata));
+    }
   }
 
   /** Resolves when nothing is being written any more. */
@@ -158,14 +173,43 @@ export class RunnerController {
   async #reconcile(key: string): Promise<QueueResult> {
     const facts = await observe(this.#sources, refOfKey(key));
     if (facts === undefined) return undefined;
-    const { status, requeueAfterMs } = decide(facts);
+    this.#observedHost(facts);
+    const { release, status, requeueAfterMs } = decide(facts);
+    if (release !== undefined) return await this.#release(facts.runner, release);
     const next = requeueAfterMs === undefined ? undefined : { requeueAfterMs };
     if (status === undefined) return next;
     const { object } = await writeStatus(this.#options.runners, facts.runner, status);
     this.#toldAt.set(facts.runner.metadata.uid, this.#options.clock.monotonic());
     this.#tellWhyUnbound(facts.runner, object);
+    this.#tellHostDeleted(facts.runner, object);
     this.#learn(object);
     return next;
+  }
+
+  /** That a host object is gone is for good: no other ever has its UID. */
+  #observedHost({ runner, host }: RunnerFacts): void {
+    const { uid } = runner.metadata;
+    const { hostUID } = runner.spec.binding ?? {};
+    if (host !== 'gone' || hostUID === undefined || this.#goneHosts.get(uid) === hostUID) return;
+    this.#goneHosts.set(uid, hostUID);
+    this.#runnerChanged(runner);
+  }
+
+  /** Looked at again at once: what is left to be said may be said now. */
+  async #release(runner: Stored<Runner>, release: readonly string[]): Promise<QueueResult> {
+    const { runners, log, events } = this.#options;
+    const { metadata } = runner;
+    const { namespace, name, uid, resourceVersion } = metadata;
+    const finalizers = (metadata.finalizers ?? []).filter((finalizer) => !release.includes(finalizer));
+    const object = await runners.patch(metadata, resourceVersion, { metadata: { finalizers } });
+    const message = 'let go of a VM whose host was deleted and does not renew its Lease';
+    log.warn({ namespace, name, uid, finalizers: release }, message);
+    const holds = holdsOf(metadata).filter(({ finalizer }) => release.includes(finalizer));
+    const hosts = [...new Set(holds.map(({ hostName }) => hostName))].join(' and ');
+    const note = `host ${hosts} was deleted and does not renew its Lease: what ran there counts as gone`;
+    events.warning(runner, 'HostDeclaredDead', note);
+    this.#learn(object);
+    return { requeueAfterMs: 0 };
   }
 
   #waking<T>(
@@ -190,12 +234,11 @@ export class RunnerController {
     const leftMs = deadlineInMs(runner, this.#age(runner));
     if (leftMs !== undefined && leftMs <= 0) this.#binder.runnerWithheld(runner);
     else this.#binder.runnerChanged(runner);
-    if (isPending(runner)) {
+    if (isPending(runner, this.#boundHost(runner))) {
       if (!this.#pendingSince.has(uid)) this.#pendingSince.set(uid, this.#options.clock.monotonic());
       if (leftMs !== undefined) this.#telling.add(objectKey(runner.metadata));
-    } else if (this.#isHostInDoubt(runner)) {
-      this.#telling.add(objectKey(runner.metadata));
     }
+    if (this.#isHostInDoubt(runner)) this.#telling.add(objectKey(runner.metadata));
     this.#loop.wake();
   }
 
@@ -205,11 +248,13 @@ export class RunnerController {
     this.#toldAt.delete(uid);
     this.#pendingSince.delete(uid);
     this.#ages.forget(uid);
+    this.#goneHosts.delete(uid);
     this.#loop.wake();
   }
 
   #hostChanged(host: Stored<Host>): void {
     this.#binder.hostChanged(hostFacts(host, this.#options.heartbeat(host.metadata.name)));
+    if (host.metadata.deletionTimestamp !== undefined) this.#tellBoundTo(host.metadata.name);
     this.#loop.wake();
   }
 
@@ -219,9 +264,17 @@ export class RunnerController {
     this.#loop.wake();
   }
 
-  #isHostInDoubt({ spec: { binding } }: Runner): boolean {
+  #boundHost({ metadata, spec: { binding } }: Runner): BoundHost {
+    if (binding === undefined) return 'there';
+    if (this.#goneHosts.get(metadata.uid ?? '') === binding.hostUID) return 'gone';
+    return this.#options.heartbeat(binding.hostName) === 'lost' ? 'lost' : 'there';
+  }
+
+  #isHostInDoubt({ metadata, spec: { binding } }: Runner): boolean {
+    const isLost = (hostName: string): boolean => this.#options.heartbeat(hostName) === 'lost';
+    if (holdsOf(metadata).some(({ hostName }) => isLost(hostName))) return true;
     if (binding === undefined) return false;
-    if (this.#options.heartbeat(binding.hostName) === 'lost') return true;
+    if (isLost(binding.hostName)) return true;
     const { MacHost, LinuxHost } = this.#options.informers.hosts;
     const ref = { name: binding.hostName };
     const uids = [MacHost.store.get(ref)?.metadata.uid, LinuxHost.store.get(ref)?.metadata.uid];
@@ -278,6 +331,12 @@ export class RunnerController {
     if (bound?.status !== 'False') return;
     if (bound.reason === getCondition(before.status?.conditions, 'Bound')?.reason) return;
     this.#options.events.warning(after, bound.reason, bound.message);
+  }
+
+  #tellHostDeleted(before: Stored<Runner>, after: Stored<Runner>): void {
+    const stalled = getCondition(after.status?.conditions, 'Stalled');
+    if (stalled?.reason !== HOST_DELETED || isTrue(before.status?.conditions, 'Stalled')) return;
+    this.#options.events.warning(after, stalled.reason, stalled.message);
   }
 }
 

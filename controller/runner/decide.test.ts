@@ -17,6 +17,7 @@ const facts = (object: Runner, over: Partial<RunnerFacts> = {}): RunnerFacts => 
   runner: stored(object),
   verdict: undefined,
   host: 'unknown',
+  deadHolds: [],
   sinceToldMs: undefined,
   ageMs: 0,
   now: NOW,
@@ -106,7 +107,7 @@ describe('a Runner that waits with a deadline', () => {
     expect(of(status?.conditions, 'Finished')).toEqual({ type: 'Finished', status: 'True', ...told });
     expect(of(status?.conditions, 'Ready')).toBeUndefined();
     const after = runner({ spec: { activeDeadlineSeconds: 60 }, status: status ?? {} });
-    expect(isPending(after)).toBe(false);
+    expect(isPending(after, 'there')).toBe(false);
     expect(decide(facts(after, { verdict: full, ageMs: 90_000 }))).toEqual({});
   });
 
@@ -174,11 +175,17 @@ describe('a Runner that is bound', () => {
   });
 
   test.each([
-    ['stale', 'host h has stopped renewing its Lease: the VM may still run there'],
-    ['gone', 'host h does not exist any more as it was when the Runner was bound to it'],
+    [
+      'stale',
+      'host h has stopped renewing its Lease: the VM may still run there; the Runner waits for it to come back. If it is dead for good, say so by deleting it: kubectl delete machost h',
+    ],
+    [
+      'gone',
+      'host h does not exist any more as it was when the Runner was bound to it; the Runner is over once its VM is known to be gone',
+    ],
   ] as const)('is HostLost when its host is %s, and keeps the rest of its status', (state, message) => {
     const running = bound({ status: { phase: 'Running', ipAddress: '10.0.0.7', scriptAttempt: 1 } });
-    const { status } = decide(facts(running, { host: state }));
+    const { status } = decide(facts(running, { host: state, hostKind: 'MacHost' }));
     expect(status).toMatchObject({ phase: 'Running', ipAddress: '10.0.0.7', scriptAttempt: 1 });
     expect(of(status?.conditions, 'Ready')).toMatchObject({ status: 'Unknown', reason: 'HostLost', message });
     expect(of(status?.conditions, 'Bound')).toMatchObject({ status: 'True' });
@@ -186,5 +193,77 @@ describe('a Runner that is bound', () => {
 
   test.each(['Finished', 'Error'] as const)('is left alone when it is %s', (phase) => {
     expect(decide(facts(bound({ status: { phase } }), { host: 'gone' }))).toEqual({});
+  });
+});
+
+describe('a Runner whose host is lost before the gate', () => {
+  const booting = bound({ status: { phase: 'Booting', attempt: 1 } });
+
+  test('is told nothing before it was judged: it may be bound elsewhere at once', () => {
+    expect(decide(facts(booting, { host: 'stale' }))).toEqual({});
+  });
+
+  test.each([
+    ['stale', 'host h has stopped renewing its Lease: the VM may still run there'],
+    ['gone', 'host h does not exist any more as it was when the Runner was bound to it'],
+  ] as const)('is told that it is bound anew, and what stands in the way: %s', (host, what) => {
+    const { status } = decide(facts(booting, { host, verdict: { ...full, message: '1 host: 1 not ready' } }));
+    expect(of(status?.conditions, 'Ready')).toMatchObject({
+      status: 'Unknown',
+      reason: 'HostLost',
+      message: `${what}; its setup script has not begun, so that it is bound anew as soon as another host fits (1 host: 1 not ready)`,
+    });
+    expect(status?.phase).toBe('Booting');
+  });
+
+  test('is told so, too, where its deadline keeps it from being bound', () => {
+    const late = bound({ spec: { activeDeadlineSeconds: 60 }, status: { phase: 'Booting', attempt: 1 } });
+    const { status } = decide(facts(late, { host: 'stale', ageMs: 90_000 }));
+    expect(status?.phase, 'its VM may run').toBe('Booting');
+    expect(of(status?.conditions, 'Ready')?.reason).toBe('HostLost');
+  });
+});
+
+describe('a Runner whose host was deleted', () => {
+  const held = bound({ status: { phase: 'Running', attempt: 1, scriptAttempt: 1, ipAddress: '10.0.0.7' } });
+  const letGo = { ...held, metadata: { ...held.metadata, finalizers: ['vm.shoesvz.dev/other.3'] } };
+
+  test('is let go of first where that host was declared dead', () => {
+    const deadHolds = ['vm.shoesvz.dev/h.1'];
+    for (const host of ['stale', 'gone', 'present', 'unknown'] as const) {
+      expect(decide(facts(held, { host, deadHolds }))).toEqual({ release: deadHolds });
+    }
+  });
+
+  test('is over once nothing of the bound attempt is held, where the gate was passed', () => {
+    const { status } = decide(facts(letGo, { host: 'gone', sinceToldMs: 1 }));
+    expect(status).toMatchObject({
+      phase: 'Error',
+      finishedAt: '2026-05-05T00:00:00.000Z',
+      ipAddress: '10.0.0.7',
+    });
+    for (const type of ['Stalled', 'Finished']) {
+      expect(of(status?.conditions, type)).toMatchObject({ status: 'True', reason: 'HostDeleted' });
+    }
+    expect(of(status?.conditions, 'Ready')).toBeUndefined();
+    expect(decide(facts({ ...letGo, status: status ?? {} } as Runner, { host: 'gone' }))).toEqual({});
+  });
+
+  test.each([
+    ['while its VM may be there', held, 'gone'],
+    ['while that host may come back', letGo, 'stale'],
+    [
+      'while it is being deleted',
+      { ...letGo, metadata: { ...letGo.metadata, deletionTimestamp: '2026-01-01T00:00:00Z' } },
+      'gone',
+    ],
+  ] as const)('is not over %s', (_, object, host) => {
+    expect(decide(facts(object, { host })).status?.phase ?? 'Running').toBe('Running');
+  });
+
+  test('is bound anew where the gate was not passed', () => {
+    const booting = { ...letGo, status: { phase: 'Booting' as const, observedGeneration: 2, attempt: 1 } };
+    expect(decide(facts(booting, { host: 'gone' }))).toEqual({});
+    expect(isPending(booting, 'gone')).toBe(true);
   });
 });

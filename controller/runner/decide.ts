@@ -1,11 +1,12 @@
 import { countedFailures, hasFailed } from '../../crds/attempts.ts';
-import type { Condition } from '../../crds/meta.ts';
-import type { Runner, RunnerStatus } from '../../crds/runner.ts';
+import type { HostKind } from '../../crds/host.ts';
+import { type Condition, holdsOf } from '../../crds/meta.ts';
+import type { Binding, Runner, RunnerStatus } from '../../crds/runner.ts';
 import { getCondition, removeCondition, setCondition } from '../../kube/conditions.ts';
 import type { Stored } from '../../kube/object.ts';
 import { isPending } from './binder.ts';
 import { clip, type Verdict } from './explain.ts';
-import { isOver } from './ledger.ts';
+import { type BoundHost, isOver } from './ledger.ts';
 
 /**
  * What the controller has to say of a Runner. Everything else in its status is its node daemon's.
@@ -15,6 +16,9 @@ import { isOver } from './ledger.ts';
  *       │              │     └──activeDeadlineSeconds──► Error, and never bound
  *       └──────────────┼───────bind (nothing was said)─────────┘ │
  *                      └───────a start has failed, and no host ──┘
+ *
+ * A bound Runner whose host is lost waits like one that is not bound, unless its gate is passed: then it stays. Where
+ * its host was deleted it is Error once nothing holds it any more.
  *
  * That a Runner is bound, that its host is back, and how it ends there, is for the node daemon to say.
  */
@@ -27,6 +31,10 @@ export interface RunnerFacts {
    * the binding's UID exists any more. `unknown` where it is not bound.
    */
   readonly host: 'present' | 'stale' | 'gone' | 'unknown';
+  /** Of which kind that host is; undefined where it is not there. */
+  readonly hostKind?: HostKind | undefined;
+  /** Finalizers of hosts that were declared dead: line 12 of the binding protocol. */
+  readonly deadHolds: readonly string[];
   /** Since the controller last wrote this status; undefined where it never did. */
   readonly sinceToldMs: number | undefined;
   /** Since the Runner was created. No setting of the wall clock changes it. */
@@ -36,6 +44,8 @@ export interface RunnerFacts {
 }
 
 export interface Decision {
+  /** Finalizers to be removed, before anything else is decided. */
+  readonly release?: readonly string[] | undefined;
   /** The whole status to be; absent where it is as it should be, or where it is too early to write. */
   readonly status?: RunnerStatus | undefined;
   /** When a status may be written that was too early now, or the deadline passes. */
@@ -45,6 +55,9 @@ export interface Decision {
 /** Reason of the conditions of a Runner that ended by its `activeDeadlineSeconds`; its node daemon says the same. */
 export const DEADLINE_EXCEEDED = 'DeadlineExceeded';
 
+/** Reason of the conditions of a Runner that ended with its host; a live node daemon says the same. */
+export const HOST_DELETED = 'HostDeleted';
+
 /** Least time between two writes of the controller to one Runner's status. */
 export const RETELL_AFTER_MS = 30_000;
 
@@ -53,19 +66,38 @@ export const boundMessage = (hostName: string, attempt: number): string =>
 
 type Said = Pick<Condition, 'type' | 'status' | 'reason' | 'message'>;
 
+export function boundHostOf(host: RunnerFacts['host']): BoundHost {
+  if (host === 'gone') return 'gone';
+  return host === 'stale' ? 'lost' : 'there';
+}
+
 /** Pure: what is to be written now, if anything. */
 export function decide(facts: RunnerFacts): Decision {
-  const { runner } = facts;
-  if (isPending(runner)) return pending(facts);
+  const { runner, host, deadHolds } = facts;
+  if (deadHolds.length > 0) return { release: deadHolds };
+  if (isPending(runner, boundHostOf(host))) return pending(facts);
   const { binding } = runner.spec;
   if (binding === undefined || isOver(runner)) return {};
-  if (facts.host === 'stale' || facts.host === 'gone') return tell(facts, lost(binding, facts.host));
-  return {};
+  if (host === 'gone' && !isHeld(runner)) return { status: hostDeleted(facts, binding.hostName) };
+  return boundHostOf(host) === 'there' ? {} : tell(facts, lost(facts, binding));
 }
+
+/** Whether something may be left of the bound attempt. One that is being deleted goes without a word. */
+const isHeld = ({ metadata, spec: { binding } }: Runner): boolean =>
+  metadata.deletionTimestamp !== undefined ||
+  holdsOf(metadata).some(
+    ({ hostName, attempt }) => hostName === binding?.hostName && attempt === binding.attempt,
+  );
 
 function pending(facts: RunnerFacts): Decision {
   const { runner, verdict, ageMs } = facts;
+  const { binding } = runner.spec;
   const leftMs = deadlineInMs(runner, ageMs);
+  if (binding !== undefined && !hasFailed(runner)) {
+    // It is bound elsewhere at once, or there is a verdict; past its deadline it is not judged.
+    const isToBeJudged = verdict === undefined && !(leftMs !== undefined && leftMs <= 0);
+    return isToBeJudged ? {} : tell(facts, lost(facts, binding));
+  }
   if (leftMs !== undefined && leftMs <= 0) return { status: exceeded(facts) };
   const said: Decision = verdict === undefined ? {} : tellWaiting(facts, verdict);
   if (leftMs === undefined) return said;
@@ -78,29 +110,39 @@ export function deadlineInMs({ spec }: Runner, ageMs: number): number | undefine
 }
 
 /** The last status of a Runner that no host ever had to end: there is nothing to destroy. */
-function exceeded({ runner, verdict, now }: RunnerFacts): RunnerStatus {
-  const before = runner.status ?? { phase: 'Pending', observedGeneration: -1 };
-  const generation = runner.metadata.generation;
-  const bound = getCondition(before.conditions, 'Bound');
+function exceeded(facts: RunnerFacts): RunnerStatus {
+  const { runner, verdict } = facts;
+  const bound = getCondition(runner.status?.conditions, 'Bound');
   const why = verdict?.message ?? (bound?.status === 'False' ? bound.message : undefined);
   const limit = runner.spec.activeDeadlineSeconds;
-  const told = {
-    reason: DEADLINE_EXCEEDED,
-    message: clip(
-      `it still waited for a host ${limit} s after its creation (activeDeadlineSeconds)${why === undefined ? '' : `: ${why}`}`,
-    ),
-    observedGeneration: generation,
-  };
+  const message = `it still waited for a host ${limit} s after its creation (activeDeadlineSeconds)${why === undefined ? '' : `: ${why}`}`;
+  return ended(facts, DEADLINE_EXCEEDED, message, { Bound: 'False', Stalled: 'True', Finished: 'True' });
+}
+
+/** The last status of a Runner whose host was deleted, and of which nothing is left: nobody else is there to say so. */
+function hostDeleted(facts: RunnerFacts, hostName: string): RunnerStatus {
+  const message = `the host ${hostName} was deleted, and the Runner's VM with it`;
+  return ended(facts, HOST_DELETED, message, { Stalled: 'True', Finished: 'True' });
+}
+
+function ended(
+  { runner, now }: RunnerFacts,
+  reason: string,
+  message: string,
+  types: Readonly<Record<string, Condition['status']>>,
+): RunnerStatus {
+  const before = runner.status ?? { phase: 'Pending', observedGeneration: -1 };
+  const observedGeneration = runner.metadata.generation;
   const at = new Date(now).toISOString();
   let conditions = removeCondition(before.conditions ?? [], 'Ready');
-  conditions = setCondition(conditions, { type: 'Bound', status: 'False', ...told }, at);
-  for (const type of ['Stalled', 'Finished'] as const) {
-    conditions = setCondition(conditions, { type, status: 'True', ...told }, at);
+  for (const [type, status] of Object.entries(types)) {
+    const told = { type, status, reason, message: clip(message), observedGeneration };
+    conditions = setCondition(conditions, told, at);
   }
   return {
     ...before,
     phase: 'Error',
-    observedGeneration: generation ?? before.observedGeneration,
+    observedGeneration: observedGeneration ?? before.observedGeneration,
     finishedAt: at,
     conditions,
   };
@@ -127,12 +169,7 @@ function waiting({ spec, status }: Runner, { reason, message }: Verdict): Said[]
   ];
 }
 
-function lost(binding: { hostName: string; attempt: number }, host: 'stale' | 'gone'): Said[] {
-  const { hostName, attempt } = binding;
-  const why =
-    host === 'gone'
-      ? `host ${hostName} does not exist any more as it was when the Runner was bound to it`
-      : `host ${hostName} has stopped renewing its Lease: the VM may still run there`;
+function lost(facts: RunnerFacts, { hostName, attempt }: Binding): Said[] {
   return [
     {
       type: 'Bound',
@@ -140,8 +177,23 @@ function lost(binding: { hostName: string; attempt: number }, host: 'stale' | 'g
       reason: 'Bound',
       message: boundMessage(hostName, attempt),
     },
-    { type: 'Ready', status: 'Unknown', reason: 'HostLost', message: why },
+    { type: 'Ready', status: 'Unknown', reason: 'HostLost', message: clip(whyLost(facts, hostName)) },
   ];
+}
+
+/** What has happened, what the Runner waits for, and what a person may do. */
+function whyLost({ runner, host, hostKind, verdict }: RunnerFacts, hostName: string): string {
+  const what =
+    host === 'gone'
+      ? `host ${hostName} does not exist any more as it was when the Runner was bound to it`
+      : `host ${hostName} has stopped renewing its Lease: the VM may still run there`;
+  if (isPending(runner, 'lost')) {
+    const why = verdict === undefined ? '' : ` (${verdict.message})`;
+    return `${what}; its setup script has not begun, so that it is bound anew as soon as another host fits${why}`;
+  }
+  if (host === 'gone') return `${what}; the Runner is over once its VM is known to be gone`;
+  const declare = `kubectl delete ${(hostKind ?? 'LinuxHost').toLowerCase()} ${hostName}`;
+  return `${what}; the Runner waits for it to come back. If it is dead for good, say so by deleting it: ${declare}`;
 }
 
 function tell({ runner, sinceToldMs, now }: RunnerFacts, said: readonly Said[]): Decision {

@@ -1,8 +1,11 @@
 import { hasFailed } from '../../crds/attempts.ts';
-import { finalizerName } from '../../crds/meta.ts';
+import { finalizerName, holdsOf } from '../../crds/meta.ts';
 import type { Binding, Runner } from '../../crds/runner.ts';
 import { quantityBytes } from '../../crds/scalars.ts';
 import { type Amounts, type HostFacts, NO_USAGE, type Usage } from './place.ts';
+
+/** What is known of the host object that a Runner is bound to. `lost`: its Lease was judged stale. */
+export type BoundHost = 'there' | 'lost' | 'gone';
 
 /** A slot that one attempt of a Runner holds on a host. */
 export interface Claim {
@@ -14,21 +17,19 @@ export interface Claim {
 }
 
 const NOTHING: Amounts = { cpu: 0, memoryBytes: 0, diskBytes: 0 };
-const VM_FINALIZER = /^vm\.shoesvz\.dev\/(.+)\.([1-9][0-9]*)$/;
 
 /**
  * The slots that a Runner holds: one per finalizer of a VM, which goes when the VM was observed gone, and the one
- * of its binding until that attempt is over. An attempt counts once, by what was recorded when it was bound.
+ * of its binding until that attempt is over, or the host object is gone. An attempt counts once, by what was recorded
+ * when it was bound.
  */
-export function claimsOf(runner: Runner): Claim[] {
+export function claimsOf(runner: Runner, boundHost: BoundHost = 'there'): Claim[] {
   const { binding } = runner.spec;
   const claims = new Map<string, Claim>();
-  for (const finalizer of runner.metadata.finalizers ?? []) {
-    const [, hostName, attempt] = VM_FINALIZER.exec(finalizer) ?? [];
-    if (hostName === undefined) continue;
-    claims.set(finalizer, claimOf(binding, hostName, Number(attempt)));
+  for (const { finalizer, hostName, attempt } of holdsOf(runner.metadata)) {
+    claims.set(finalizer, claimOf(binding, hostName, attempt));
   }
-  if (binding !== undefined && !isOver(runner) && !hasFailed(runner)) {
+  if (binding !== undefined && !isOver(runner) && !hasFailed(runner) && boundHost !== 'gone') {
     const { hostName, attempt } = binding;
     claims.set(finalizerName(hostName, attempt), claimOf(binding, hostName, attempt));
   }
@@ -69,9 +70,9 @@ export class Ledger {
   readonly #holders = new Map<string, Set<string>>();
 
   /** Takes over what an object says. Returns the hosts whose usage may have changed. */
-  observe(uid: string, runner: Runner): readonly string[] {
+  observe(uid: string, runner: Runner, boundHost: BoundHost = 'there'): readonly string[] {
     const before = this.#hostsOf(uid);
-    const claims = claimsOf(runner);
+    const claims = claimsOf(runner, boundHost);
     if (claims.length > 0) this.#observed.set(uid, claims);
     else this.#observed.delete(uid);
     const assumed = this.#assumed.get(uid);

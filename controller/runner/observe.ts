@@ -1,9 +1,10 @@
-import type { Host, HostKind } from '../../crds/host.ts';
+import { HOST_KINDS, type Host, type HostKind } from '../../crds/host.ts';
+import { holdsOf } from '../../crds/meta.ts';
 import type { Runner } from '../../crds/runner.ts';
 import type { ObjectRef, Stored } from '../../kube/object.ts';
 import type { Resources } from '../../kube/resources.ts';
 import { isPending } from './binder.ts';
-import type { RunnerFacts } from './decide.ts';
+import { boundHostOf, type RunnerFacts } from './decide.ts';
 import type { Verdict } from './explain.ts';
 import type { Heartbeat } from './facts.ts';
 
@@ -26,10 +27,14 @@ export interface RunnerSources {
 export async function observe(sources: RunnerSources, ref: ObjectRef): Promise<RunnerFacts | undefined> {
   const runner = sources.runner(ref);
   if (runner === undefined) return undefined;
+  const host = await hostOf(sources, runner);
+  const { binding } = runner.spec;
   return {
     runner,
-    verdict: isPending(runner) ? sources.verdict(runner.metadata.uid) : undefined,
-    host: await hostOf(sources, runner),
+    verdict: isPending(runner, boundHostOf(host)) ? sources.verdict(runner.metadata.uid) : undefined,
+    host,
+    hostKind: binding && HOST_KINDS.find((kind) => sources.host(kind, binding.hostName) !== undefined),
+    deadHolds: await deadHolds(sources, runner),
     sinceToldMs: sources.sinceTold(runner),
     ageMs: sources.age(runner),
     now: sources.now(),
@@ -49,4 +54,28 @@ async function hostOf(sources: RunnerSources, runner: Runner): Promise<RunnerFac
     isTheOne(await sources.hosts.LinuxHost.get({ name }));
   if (!known) return 'gone';
   return sources.heartbeat(name) === 'lost' ? 'stale' : 'present';
+}
+
+/**
+ * Line 12 of the binding protocol: deleting a host declares its VMs dead, but as long as its Lease is not stale its
+ * own node daemon destroys them. A host of that name that is not being deleted judges for itself.
+ */
+async function deadHolds(sources: RunnerSources, { metadata }: Runner): Promise<string[]> {
+  const dead: string[] = [];
+  for (const { finalizer, hostName } of holdsOf(metadata)) {
+    if (sources.heartbeat(hostName) !== 'lost' || !(await isDeleted(sources, hostName))) continue;
+    if (sources.heartbeat(hostName) === 'lost') dead.push(finalizer);
+  }
+  return dead;
+}
+
+/** By a quorum read of both kinds: a host of that name is being deleted, or there is none. */
+async function isDeleted(sources: RunnerSources, name: string): Promise<boolean> {
+  const isThere = (host: Stored<Host> | undefined): boolean =>
+    host !== undefined && host.metadata.deletionTimestamp === undefined;
+  if (HOST_KINDS.some((kind) => isThere(sources.host(kind, name)))) return false;
+  for (const kind of HOST_KINDS) {
+    if (isThere(await sources.hosts[kind].get({ name }))) return false;
+  }
+  return true;
 }

@@ -86,10 +86,12 @@ async function claimsOnDisk(
   const claims: Claim[] = [];
   for (const paths of (await ports.bundles.list()).bundles) {
     if (sessions.at(paths)?.claim !== undefined) continue;
-    const view = await ports.bundles.view(paths);
-    if (view === undefined || view.purged) continue;
+    // One that cannot be read keeps its place, and nobody else from theirs.
+    const view = await ports.bundles.view(paths).catch(() => 'unreadable' as const);
+    if (view === undefined || (view !== 'unreadable' && view.purged)) continue;
     const { uid, attempt } = paths;
-    const metadata = view.metadata.state === 'present' ? view.metadata.metadata : undefined;
+    const read = view === 'unreadable' ? undefined : view.metadata;
+    const metadata = read?.state === 'present' ? read.metadata : undefined;
     const binding = boundHere().find((runner) => runner.metadata.uid === uid)?.spec.binding;
     const isBound = binding?.attempt === attempt && binding.hostUID === metadata?.identity.hostUid;
     const resources = isBound ? resourcesOf(binding) : (metadata?.prepared?.spec.resources ?? NOTHING);

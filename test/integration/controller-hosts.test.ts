@@ -24,6 +24,7 @@ describe('a host whose Lease is not renewed', () => {
     await world.controller({ clock });
     await world.runner('r');
     await world.bound('r');
+    await world.passGate('r');
     await untilLost(world, clock, host);
     await world.until('Runner r to be HostLost', () => world.condition('r', 'Ready')?.reason === 'HostLost');
     expect(world.condition('r', 'Ready')).toMatchObject({ status: 'Unknown' });
@@ -56,7 +57,7 @@ describe('a host whose Lease is not renewed', () => {
   });
 });
 
-test('a Runner whose host object is gone, or was made anew, is HostLost and stays where it is', async () => {
+test('a Runner with its gate passed whose host object is gone, or was made anew, stays where it is', async () => {
   const { world } = suite;
   await withBasics(world);
   const host = await world.host(1);
@@ -64,6 +65,7 @@ test('a Runner whose host object is gone, or was made anew, is HostLost and stay
   await world.controller({ clock, hostGraceMs: 1e9 });
   await world.runner('r');
   await world.bound('r');
+  await world.passGate('r');
   await world.client.resources<Host>(LINUX_HOSTS).delete({ name: host.metadata.name });
   await world.until('Runner r to be HostLost', () => world.condition('r', 'Ready')?.reason === 'HostLost');
   await world.host(1, { metadata: { name: host.metadata.name } });

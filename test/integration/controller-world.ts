@@ -86,7 +86,7 @@ export class ControllerWorld {
     );
     const resources = this.client.resources<Host>(HOST_RESOURCES[host.kind]);
     const created = await resources.create(host);
-    this.#made.push(() => resources.delete({ name: host.metadata.name }));
+    this.#made.push(() => this.#deleteHost(created));
     await this.renewLease(host.metadata.name);
     return await resources.patchStatus(created.metadata, created.metadata.resourceVersion, {
       status: host.status ?? {},
@@ -106,6 +106,17 @@ export class ControllerWorld {
     const current = await runners.get(ref);
     if (current === undefined) throw new Error(`Runner ${name} is gone`);
     return await runners.patch(ref, current.metadata.resourceVersion, patch);
+  }
+
+  /** Whatever finalizers it has. */
+  async #deleteHost(host: Stored<Host>): Promise<void> {
+    const resources = this.client.resources<Host>(HOST_RESOURCES[host.kind]);
+    const current = await resources.get({ name: host.metadata.name });
+    if (current === undefined) return;
+    if ((current.metadata.finalizers ?? []).length > 0) {
+      await this.patchHost(host, { metadata: { finalizers: [] } });
+    }
+    await resources.delete({ name: host.metadata.name });
   }
 
   async getHost(host: Stored<Host>): Promise<Stored<Host> | undefined> {

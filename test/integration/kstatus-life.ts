@@ -156,6 +156,7 @@ export class RunnerLife {
     return decideForWaiting({
       runner: this.runner,
       sinceToldMs: undefined,
+      deadHolds: [],
       ageMs: 0,
       now: this.#now,
       ...facts,
