@@ -5,7 +5,7 @@ import type { Informer } from '../../kube/informer.ts';
 import type { ObjectRef, Stored } from '../../kube/object.ts';
 import { type QueueResult, WorkQueue } from '../../kube/queue.ts';
 import { act, StaleRunnerError } from './act.ts';
-import { decide } from './decide.ts';
+import { decide, earliest, WITHOUT_LEASE_MS } from './decide.ts';
 import { attemptsHeldBy, type Observation, observe } from './observe.ts';
 import type { RunnerPorts } from './ports.ts';
 import type { VmSession } from './session.ts';
@@ -19,6 +19,9 @@ const CONCURRENCY = 8;
 
 /** No event tells that an API server or a disk is well again. */
 const BACKOFF = { baseMs: 200, maxMs: 15_000 };
+
+/** How often a Runner is looked at that is bound here and that the watch does not show: it may leave unseen. */
+const UNSHOWN_MS = 5_000;
 
 /** Key of the work that looks for this host's finalizers on all Runners: line 11 of the binding protocol. */
 const ALL_RUNNERS = '*';
@@ -44,7 +47,7 @@ export class RunnerController {
   readonly #elsewhere = new Map<string, ObjectRef>();
   /** UIDs of bundles that were there at the start and are not known to be wanted or gone. */
   readonly #leftovers = new Set<string>();
-  /** UID of the host object for which all Runners were searched. */
+  /** UID of the host object for which all Runners were searched; undefined: to be done, or to be done again. */
   #searchedAs: string | undefined;
 
   constructor({ ports, informer, onChange, onFailure }: RunnerControllerOptions) {
@@ -92,6 +95,8 @@ export class RunnerController {
 
   /** The host changed: Lease, templates or its object. */
   wakeAll(): void {
+    // Bindings may move while the Lease is lost, also such as the watch has never shown.
+    if (!this.#ports.host.leaseFresh()) this.#searchedAs = undefined;
     if (this.#searchedAs !== this.#ports.host.uid()) this.#queue.add(ALL_RUNNERS);
     for (const runner of this.#informer.store.list()) this.#queue.add(runner.metadata.uid);
     for (const session of this.sessions()) this.#queue.add(session.paths.uid);
@@ -139,7 +144,8 @@ export class RunnerController {
     if (acted.again) this.#queue.add(uid);
     this.#forgetIdle(observation);
     this.#onChange();
-    const { requeueAfterMs } = decision;
+    const isUnshown = cached === undefined && observation.facts.runner.is === 'bound';
+    const requeueAfterMs = earliest(decision.requeueAfterMs, isUnshown ? UNSHOWN_MS : undefined);
     return requeueAfterMs === undefined ? undefined : { requeueAfterMs };
   }
 
@@ -151,10 +157,12 @@ export class RunnerController {
   /** Runners that are bound elsewhere, and on which this host has a hold although it may know nothing of it. */
   async #searchAll(): Promise<QueueResult> {
     const uid = this.#ports.host.uid();
+    const wasFresh = this.#ports.host.leaseFresh();
     for (const runner of await this.#ports.api.list()) {
       const isShown = this.#informer.store.by(BY_UID, runner.metadata.uid).length > 0;
       if (!isShown && this.#isHeld(runner)) this.#hasLeft(runner);
     }
+    if (!wasFresh || !this.#ports.host.leaseFresh()) return { requeueAfterMs: WITHOUT_LEASE_MS };
     this.#searchedAs = uid;
     return undefined;
   }

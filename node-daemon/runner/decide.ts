@@ -48,7 +48,7 @@ export interface Decision {
 const UNKNOWN_RETRY_MS = 5_000;
 
 /** How often it is looked whether the Lease is back: that a clock was set right again, nobody tells. */
-const WITHOUT_LEASE_MS = 5_000;
+export const WITHOUT_LEASE_MS = 5_000;
 
 /** Pure: what is to be done now, from what is true now. */
 export function decide(facts: RunnerFacts): Decision {
@@ -251,7 +251,7 @@ export function readiness(facts: RunnerFacts, runner: Runner): ReadyReason | und
 }
 
 /** The shortest of the delays; undefined where there is none. */
-function earliest(...delaysMs: readonly (number | undefined)[]): number | undefined {
+export function earliest(...delaysMs: readonly (number | undefined)[]): number | undefined {
   const known = delaysMs.filter((delay): delay is number => delay !== undefined);
   return known.length === 0 ? undefined : Math.min(...known);
 }

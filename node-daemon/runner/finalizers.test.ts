@@ -49,6 +49,25 @@ describe('a finalizer of this host on a Runner that is bound elsewhere', () => {
     await world.expectNoLeak();
   });
 
+  test('goes when the binding came and went while the Lease was lost, unseen by the watch', async () => {
+    await world.start();
+    await world.settle();
+    world.hostChanged({ leaseFresh: false });
+    world.runners.create('r');
+    world.runners.create('other');
+    const binding = { ...world.runners.bind('other', OTHER, DIGEST).spec.binding, attempt: 2 };
+    world.runners.patch('r', {
+      metadata: { finalizers: [own(1), finalizerName('host-b', 2)] },
+      spec: { binding },
+    });
+    await world.settle();
+    expect(finalizers()).toContain(own(1));
+    world.hostChanged({ leaseFresh: true });
+    await world.settle();
+    expect(finalizers()).toEqual([finalizerName('host-b', 2)]);
+    await world.expectNoLeak();
+  });
+
   test('is looked for until the API server answers', async () => {
     world.bound('r');
     rebind();

@@ -120,7 +120,7 @@ describe('a start that fails', () => {
       attempts: [{ attempt: 1, hostName: world.hostName, reason: 'CloneFailed' }],
     });
     expect(conditionOf(failed, 'Bound')).toMatchObject({ status: 'False', reason: 'AttemptFailed' });
-    expect(await world.onDisk()).toEqual([]);
+    await world.untilClean();
     await world.bind('r');
     const { status } = await world.untilReady('r');
     expect(status).toMatchObject({ attempt: 2, scriptAttempt: 2, attempts: [{ attempt: 1 }] });
