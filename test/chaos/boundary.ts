@@ -7,6 +7,8 @@ export interface CrashPoint {
   readonly call: string;
   readonly nth: number;
   readonly when: 'before' | 'after';
+  /** It waits there instead, until it is told to go on. */
+  readonly holds?: boolean | undefined;
 }
 
 export const pointName = ({ call, nth, when }: CrashPoint): string => `${when} ${call} #${nth}`;
@@ -23,6 +25,13 @@ export class Boundary {
   #counts = new Map<string, number>();
   /** Settles when the effect after which it is to die has taken place: never, then. */
   #lastEffect: Promise<unknown> = Promise.resolve();
+  readonly #onHeld: () => void;
+  #release: () => void = () => {};
+
+  /** `onHeld` is called when it waits at its point. */
+  constructor(onHeld: () => void) {
+    this.#onHeld = onHeld;
+  }
 
   /**
    * Counts afresh from now on, and dies at the point, if one is given. Resolves when it cannot die at the one before
@@ -33,6 +42,11 @@ export class Boundary {
     this.#counts = new Map();
     this.#point = point;
     await this.#lastEffect;
+  }
+
+  /** What waits at its point goes on. */
+  release(): void {
+    this.#release();
   }
 
   /** Effects since it was armed, in order. */
@@ -56,12 +70,22 @@ export class Boundary {
     const nth = this.#counts.get(call) ?? 0;
     this.#counts.set(call, nth + 1);
     this.#calls.push(call);
-    if (this.#isHere(call, nth, 'before')) return await die();
+    if (this.#isHere(call, nth, 'before')) await this.#reached();
     if (!this.#isHere(call, nth, 'after')) return await effect();
-    // Neither the answer nor the failure is heard by anybody.
-    const effected = (async () => await effect())().then(die, die);
-    this.#lastEffect = effected;
+    // Neither the answer nor the failure is heard by anybody who is dead.
+    const effected = Promise.resolve().then(effect);
+    const reached = (): Promise<void> => this.#reached();
+    this.#lastEffect = effected.then(reached, reached);
+    await this.#lastEffect;
     return await effected;
+  }
+
+  async #reached(): Promise<void> {
+    if (this.#point?.holds !== true) return await die();
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#release = resolve;
+    this.#onHeld();
+    await promise;
   }
 
   #isHere(call: string, nth: number, when: CrashPoint['when']): boolean {

@@ -9,10 +9,14 @@ export type Order =
   | { readonly id: number; readonly arm: CrashPoint | null }
   /** Answered with `calls`. */
   | { readonly id: number; readonly tell: 'calls' }
+  /** Goes on where it waits. */
+  | { readonly release: true }
   | { readonly stop: true };
 
 export type Tidings =
   | { readonly ready: true }
+  /** It waits at its point. */
+  | { readonly held: true }
   | { readonly answers: number; readonly calls: readonly string[] };
 
 export interface ChildOptions {
@@ -37,17 +41,18 @@ export async function runChild<T extends ChildOptions>(
 ): Promise<void> {
   const options: T = JSON.parse(process.argv[2] ?? '');
   process.on('disconnect', () => process.kill(process.pid, 'SIGKILL'));
-  const boundary = new Boundary();
+  const tell = (tidings: Tidings): void => void process.send?.(tidings);
+  const boundary = new Boundary(() => tell({ held: true }));
   void boundary.arm(options.point);
   const real = loadKubeClient({ kubeconfigPath: options.kubeconfig, userAgent: `shoes-vz-${product}/0` });
   const log = pino({ level: 'info' }, pino.destination({ dest: 2, sync: true }));
   const stop = await start(options, { boundary, client: wrapClient(boundary, real), log });
-  const tell = (tidings: Tidings): void => void process.send?.(tidings);
   const obey = async (order: Order): Promise<void> => {
     if ('stop' in order) {
       await stop();
       process.exit(0);
     }
+    if ('release' in order) return boundary.release();
     const { calls } = boundary;
     if ('arm' in order) await boundary.arm(order.arm ?? undefined);
     tell({ answers: order.id, calls });

@@ -1,15 +1,18 @@
 /** A node daemon that can be killed at each of its side effects; its VMs are real processes. See child.ts. */
+import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { DaemonMachine } from '../../node-daemon/daemon.ts';
 import { startNodeDaemon } from '../../node-daemon/main.ts';
 import type { GuestAccess, MadeSecrets, VmSecrets } from '../../node-daemon/runner/ports.ts';
 import type { VmBackend } from '../../node-daemon/vm/backend.ts';
 import { BundleStore } from '../../node-daemon/vm/bundle.ts';
+import { type VmDriver, VmError } from '../../node-daemon/vm/driver.ts';
 import { ProcessDriver } from '../../node-daemon/vm/fake/process-driver.ts';
 import { systemProcesses } from '../../node-daemon/vm/process.ts';
 import { systemProcessTable } from '../../node-daemon/vm/process-table.ts';
 import type { Boundary } from './boundary.ts';
 import { type ChildOptions, runChild } from './child.ts';
+import { failureFile } from './failure.ts';
 import { processGuests } from './guests.ts';
 
 export interface DaemonProgramOptions extends ChildOptions {
@@ -29,8 +32,26 @@ function backendOf(options: DaemonProgramOptions, boundary: Boundary, root: stri
   const processes = boundary.wrap('processes', systemProcesses(machine), ['find', 'waitGone']);
   const driver = new ProcessDriver({ bundles, processes, subnet, leashPid: process.ppid });
   const looks = ['probe', 'command', 'connect', 'explainExit'] as const;
-  return { bundles, processes, driver: boundary.wrap('driver', driver, looks) };
+  return { bundles, processes, driver: boundary.wrap('driver', failingOnce(driver, root), looks) };
 }
+
+/** The next clone fails where there is a file that says so. */
+const failingOnce = (driver: VmDriver, root: string): VmDriver =>
+  new Proxy(driver, {
+    get: (object, property) => {
+      const value: unknown = Reflect.get(object, property);
+      if (typeof value !== 'function') return value;
+      if (property !== 'prepare') return value.bind(object);
+      return async (...args: unknown[]) => {
+        const fails = await rm(failureFile(root)).then(
+          () => true,
+          () => false,
+        );
+        if (fails) throw new VmError('CloneFailed', 'the clone fails this once');
+        return await value.apply(object, args);
+      };
+    },
+  });
 
 /** `bundles` and `runtime` are made of parts that go through the boundary already. */
 const through =

@@ -91,6 +91,26 @@ export class ChaosProcess<T extends ChildOptions> {
     return await this.#ask({ tell: 'calls' });
   }
 
+  /**
+   * From now on it stops at the point, once. `reached` resolves when it waits there; `release` lets it go on. The
+   * rest of it, its Lease among it, goes on meanwhile.
+   */
+  async holdAt(point: CrashPoint): Promise<{ readonly reached: Promise<void>; release(): void }> {
+    const { promise: reached, resolve } = Promise.withResolvers<void>();
+    const listener = (tidings: Tidings): void => {
+      if (!('held' in tidings)) return;
+      this.#child?.off('message', listener);
+      resolve();
+    };
+    this.#child?.on('message', listener);
+    await this.arm({ ...point, holds: true });
+    return { reached, release: () => this.#send({ release: true }) };
+  }
+
+  signal(signal: 'SIGSTOP' | 'SIGCONT'): void {
+    this.#child?.kill(signal);
+  }
+
   async kill9(): Promise<void> {
     this.#child?.kill('SIGKILL');
     await this.#exited;

@@ -1,6 +1,8 @@
+import { writeFile } from 'node:fs/promises';
 import { expect } from 'vitest';
 import type { RunnerSpec } from '../../crds/runner.ts';
 import type { CrashPoint } from './boundary.ts';
+import { failureFile } from './failure.ts';
 import type { ChaosHost } from './host.ts';
 import { type Passage, revived } from './matrix.ts';
 import type { Mortal } from './process.ts';
@@ -9,7 +11,11 @@ import { type ChaosWorld, conditionOf } from './world.ts';
 /** A life that deaths may fall into. */
 export interface Story {
   readonly name: string;
+  /** Begins the names of its Runners. */
+  readonly prefix: string;
   readonly spec: Partial<RunnerSpec>;
+  /** What is done to the host before. */
+  readonly given?: (host: ChaosHost) => Promise<unknown>;
   /** Phases that it may come to without a death; after one, Error too, where a script is lost for good. */
   readonly comesTo: (world: ChaosWorld, name: string) => Promise<unknown>;
 }
@@ -18,12 +24,14 @@ const FINAL = ['Finished', 'Error'] as const;
 
 export const JOB: Story = {
   name: 'a script that is the job',
+  prefix: 'job',
   spec: {},
   comesTo: (world, name) => world.whenPhase(name, ...FINAL),
 };
 
 export const DELETED: Story = {
   name: 'a Runner that is deleted once it is Ready',
+  prefix: 'deleted',
   spec: { completion: 'Never' },
   comesTo: (world, name) =>
     world.when(
@@ -33,6 +41,21 @@ export const DELETED: Story = {
         conditionOf(runner, 'Ready')?.status === 'True' ||
         FINAL.some((phase) => runner?.status?.phase === phase),
     ),
+};
+
+export const RETRIED: Story = {
+  name: 'a Runner whose first start fails',
+  prefix: 'retried',
+  spec: {},
+  given: (host) => writeFile(failureFile(host.root), ''),
+  comesTo: (world, name) => world.whenPhase(name, ...FINAL),
+};
+
+export const EXPIRING: Story = {
+  name: 'a Runner that is deleted as soon as it is over',
+  prefix: 'expiring',
+  spec: { ttlSecondsAfterFinished: 0 },
+  comesTo: (world, name) => world.whenGone(name),
 };
 
 export interface Subject {
@@ -58,6 +81,7 @@ export async function live(
   const stamp = (): void => void moments.push(performance.now());
   let calls: readonly string[] = [];
   const { deaths, restartMs } = await revived(victim, async () => {
+    await story.given?.(host);
     stamp();
     await world.create(name, { host, ...story.spec });
     await story.comesTo(world, name);
