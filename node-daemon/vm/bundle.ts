@@ -2,7 +2,13 @@ import { mkdir, readdir, rm, rmdir, unlink } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { syncDirectory } from '../durable-file.ts';
 import type { BundlePaths, VmIdentity } from './driver.ts';
-import { type MetadataRead, type RuntimeMetadata, readMetadata, writeMetadata } from './metadata.ts';
+import {
+  type MetadataRead,
+  overwriteMetadata,
+  type RuntimeMetadata,
+  readMetadata,
+  writeMetadata,
+} from './metadata.ts';
 
 /**
  * Layout of a bundle, `<root>/runners/<uid>.<attempt>.bundle/`, mode 0700:
@@ -165,7 +171,7 @@ export class BundleStore {
       const read = await readMetadata(bundle.metadata);
       // Either makes the removals durable. A crash that left tombstone and files would be no purge: see view.
       if (read.state === 'present' && read.metadata.tombstone === undefined) {
-        await this.#merge(bundle, { tombstone: { purgedAt: now } });
+        await this.#bury(bundle, { ...read.metadata, tombstone: { purgedAt: now } });
       } else {
         await syncDirectory(bundle.dir);
       }
@@ -182,6 +188,20 @@ export class BundleStore {
       await rmdir(bundle.dir);
       await syncDirectory(dirname(bundle.dir));
     });
+  }
+
+  /**
+   * A disk that is full has no room for a second file, and a purge that waited for it might wait for ever: the
+   * metadata is overwritten where it lies then. A crash in the middle leaves it corrupt, which is a tombstone as good.
+   */
+  async #bury(bundle: BundlePaths, metadata: RuntimeMetadata): Promise<void> {
+    try {
+      await writeMetadata(bundle.metadata, metadata);
+    } catch (error) {
+      if (errorCode(error) !== 'ENOSPC') throw error;
+      await overwriteMetadata(bundle.metadata, metadata);
+      await syncDirectory(bundle.dir);
+    }
   }
 
   async #merge(bundle: BundlePaths, patch: MetadataPatch): Promise<RuntimeMetadata> {

@@ -1,4 +1,4 @@
-import { readFile } from 'node:fs/promises';
+import { open, readFile } from 'node:fs/promises';
 import { basename } from 'node:path';
 import { z } from 'zod';
 import { replaceFile } from '../durable-file.ts';
@@ -160,5 +160,20 @@ export async function readMetadata(path: string): Promise<MetadataRead> {
  * it is, on metadata that {@link readMetadata} would call corrupt.
  */
 export async function writeMetadata(path: string, metadata: RuntimeMetadata): Promise<void> {
-  await replaceFile(path, `${JSON.stringify(RuntimeMetadata.parse(metadata), null, 2)}\n`, 0o600);
+  await replaceFile(path, textOf(metadata), 0o600);
 }
+
+/** Writes over a file that is there, which takes no room on the disk. A crash meanwhile leaves it corrupt. */
+export async function overwriteMetadata(path: string, metadata: RuntimeMetadata): Promise<void> {
+  const file = await open(path, 'r+');
+  try {
+    const { bytesWritten } = await file.write(textOf(metadata), 0);
+    await file.truncate(bytesWritten);
+    await file.sync();
+  } finally {
+    await file.close();
+  }
+}
+
+const textOf = (metadata: RuntimeMetadata): string =>
+  `${JSON.stringify(RuntimeMetadata.parse(metadata), null, 2)}\n`;
