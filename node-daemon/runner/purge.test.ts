@@ -47,6 +47,20 @@ describe('a host root without any room left', () => {
   });
 });
 
+test('a host root that stays without any room tells how a Runner ended all the same', async () => {
+  await world.start();
+  world.guests.exitsAtOnce = undefined;
+  const { metadata } = world.bound('r', { completion: 'Script' });
+  await world.untilPhase('r', 'Running');
+  world.gates.set('bundles.update', async () => {
+    throw new Error('ENOSPC: no space left on device');
+  });
+  world.guests.exit(world.paths(metadata.uid), 0, 'bye');
+  const { status } = await world.untilPhase('r', 'Finished');
+  expect(status?.setup).toEqual({ exitCode: 0, outputTail: 'bye' });
+  await world.untilClean();
+});
+
 describe('a purge that fails', () => {
   test('is tried again at a measured pace, and says why', async () => {
     await ready();

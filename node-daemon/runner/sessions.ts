@@ -30,11 +30,15 @@ export class Sessions {
     return this.#byDir.get(paths.dir);
   }
 
-  /** The session of a bundle, a new one where there is none or where a purge has ended the last one. */
+  /**
+   * The session of a bundle, a new one where there is none or where a purge has ended the last one. How a Runner ended
+   * is all that outlives a purge: the disk may still have no room for it.
+   */
   of(paths: BundlePaths): VmSession {
     const known = this.at(paths);
     if (known !== undefined && !known.isPurged) return known;
     const session = new VmSession(this.#ports, paths, () => this.#changed(paths.uid));
+    session.outcome = known?.outcome;
     this.#byDir.set(paths.dir, session);
     return session;
   }
