@@ -102,8 +102,8 @@ function die(): Promise<never> {
 
 /** What tells calls of one name apart, so that a point is found again whatever the timing: what is written. */
 function labelOf(args: readonly unknown[]): string {
-  const written = args.length > 1 ? args.findLast(isRecord) : undefined;
-  if (written === undefined) return '';
+  const written = args.length > 1 ? args.at(-1) : undefined;
+  if (!isRecord(written) || Object.values(written).some((value) => typeof value === 'function')) return '';
   const { status, reason } = written;
   if (isRecord(status) && typeof status.phase === 'string') return `(${status.phase})`;
   if (typeof reason === 'string') return `(${reason})`;

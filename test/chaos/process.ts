@@ -3,10 +3,11 @@ import { once } from 'node:events';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
-import type { CrashPoint } from './boundary.ts';
+import { type CrashPoint, pointName } from './boundary.ts';
 import type { ChildOptions, Order, Tidings } from './child.ts';
 
 const READY_DEADLINE_MS = 120_000;
+const REACH_DEADLINE_MS = 60_000;
 const KEPT_LINES = 200;
 const COMPILE_CACHE = join(tmpdir(), 'shoes-vz-test-compile-cache');
 
@@ -96,13 +97,21 @@ export class ChaosProcess<T extends ChildOptions> {
    * rest of it, its Lease among it, goes on meanwhile.
    */
   async holdAt(point: CrashPoint): Promise<{ readonly reached: Promise<void>; release(): void }> {
-    const { promise: reached, resolve } = Promise.withResolvers<void>();
+    const { promise: reached, resolve, reject } = Promise.withResolvers<void>();
+    const child = this.#child;
     const listener = (tidings: Tidings): void => {
-      if (!('held' in tidings)) return;
-      this.#child?.off('message', listener);
-      resolve();
+      if ('held' in tidings) resolve();
     };
-    this.#child?.on('message', listener);
+    child?.on('message', listener);
+    const vain = () =>
+      reject(new Error(`${this.#program} never came to: ${pointName(point)}\n${this.output}`));
+    const timer = setTimeout(vain, REACH_DEADLINE_MS);
+    reached
+      .catch(() => undefined)
+      .finally(() => {
+        clearTimeout(timer);
+        child?.off('message', listener);
+      });
     await this.arm({ ...point, holds: true });
     return { reached, release: () => this.#send({ release: true }) };
   }

@@ -1,6 +1,6 @@
 import { randomBytes, randomInt } from 'node:crypto';
 import { existsSync } from 'node:fs';
-import { mkdir, mkdtemp, readFile, rm } from 'node:fs/promises';
+import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Host } from '../../crds/host.ts';
@@ -75,20 +75,18 @@ export class ChaosWorld {
     return this.#controlPlane;
   }
 
-  /** Kills API server and etcd, and starts both again when the work is done. */
-  async withoutApi(work: () => Promise<unknown>): Promise<void> {
-    this.killControlPlane();
+  /** kill -9 of the API server, or of etcd, without which it goes too; both are back when the work is done. */
+  async withoutApi(
+    work: () => Promise<unknown>,
+    killed: 'kubeApiserver' | 'etcd' = 'kubeApiserver',
+  ): Promise<void> {
+    process.kill(this.#controlPlane.pids[killed], 'SIGKILL');
     await this.#controlPlane.exited;
     try {
       await work();
     } finally {
       this.#controlPlane = await this.#controlPlane.restart();
     }
-  }
-
-  killControlPlane(): void {
-    const { etcd, kubeApiserver } = this.#controlPlane.pids;
-    for (const pid of [kubeApiserver, etcd]) process.kill(pid, 'SIGKILL');
   }
 
   /** Another host, whose daemon runs and holds the template. `root`: an existing directory. */
@@ -112,6 +110,15 @@ export class ChaosWorld {
   /** The line that a script begins with, so that its runs are counted. */
   noting(name: string): string {
     return `echo ran >> ${join(this.ledger, name)}`;
+  }
+
+  /** A script that counts its run and then goes on until {@link letGo}. */
+  waiting(name: string): string {
+    return `${this.noting(name)}; while [ ! -e ${join(this.ledger, `${name}.go`)} ]; do sleep 0.1; done; echo bye`;
+  }
+
+  async letGo(name: string): Promise<void> {
+    await writeFile(join(this.ledger, `${name}.go`), '');
   }
 
   /** How often the script of a Runner of that name was run. */
@@ -149,7 +156,6 @@ export class ChaosWorld {
     await this.client.resources<Runner>(RUNNERS).delete({ namespace: NAMESPACE, name });
   }
 
-  /** An API server that is away is asked again. */
   async when(
     name: string,
     what: string,
@@ -172,6 +178,19 @@ export class ChaosWorld {
     const runner = await this.when(name, phases.join(' or '), is);
     if (runner === undefined) throw new Error('unreachable');
     return runner;
+  }
+
+  async whenReady(name: string): Promise<Stored<Runner>> {
+    const isReady = (runner?: Runner): boolean => conditionOf(runner, 'Ready')?.status === 'True';
+    const runner = await this.when(name, 'Ready', isReady);
+    if (runner === undefined) throw new Error('unreachable');
+    return runner;
+  }
+
+  /** Deletes it, and waits until it is gone. */
+  async burn(...names: string[]): Promise<void> {
+    for (const name of names) await this.delete(name);
+    for (const name of names) await this.whenGone(name);
   }
 
   async whenGone(name: string): Promise<void> {

@@ -162,28 +162,3 @@ async function occupy(host: string, port: number): Promise<() => Promise<void>> 
   });
   return () => new Promise((resolve) => server.close(() => resolve()));
 }
-
-/** A filesystem that clones files, on a loop device; undefined, with the reason, where there can be none. */
-export async function mountReflinkVolume(): Promise<
-  { readonly dir: string; unmount(): Promise<void> } | { readonly dir: undefined; readonly why: string }
-> {
-  if (process.getuid?.() !== 0) return { dir: undefined, why: 'mounting needs root' };
-  const parent = await mkdtemp(join(tmpdir(), 'sx-'));
-  const [image, dir] = [join(parent, 'i'), join(parent, 'm')];
-  try {
-    await mkdir(dir);
-    await run('truncate', ['-s', '6G', image]);
-    await run('mkfs.xfs', ['-q', '-m', 'reflink=1', image]);
-    await run('mount', ['-o', 'loop', image, dir]);
-  } catch (error) {
-    await rm(parent, { recursive: true, force: true });
-    return { dir: undefined, why: error instanceof Error ? (error.message.split('\n')[0] ?? '') : '' };
-  }
-  return {
-    dir,
-    unmount: async () => {
-      await run('umount', [dir]);
-      await rm(parent, { recursive: true, force: true });
-    },
-  };
-}

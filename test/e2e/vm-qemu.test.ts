@@ -13,6 +13,7 @@ import type { QemuNetwork } from '../../node-daemon/vm/qemu/network.ts';
 import { readBootableTemplate } from '../../node-daemon/vm/qemu/template-files.ts';
 import { observeVm } from '../../node-daemon/vm/recover.ts';
 import { startVm } from '../../node-daemon/vm/start.ts';
+import { mountReflinkVolume } from '../harness/reflink-volume.ts';
 import { until } from '../harness/until.ts';
 import {
   createBundle,
@@ -20,7 +21,6 @@ import {
   type Guest,
   inGuest,
   makeQemuMachine,
-  mountReflinkVolume,
   type QemuMachine,
   startGuest,
 } from './vm-qemu-machine.ts';

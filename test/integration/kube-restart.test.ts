@@ -1,5 +1,3 @@
-import { request } from 'node:http';
-import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { type KubeClient, loadKubeClient } from '../../kube/client.ts';
@@ -7,6 +5,7 @@ import { ApiUnreachable, isGone } from '../../kube/errors.ts';
 import { LEASES, LeaseHolder } from '../../kube/lease.ts';
 import type { Resources } from '../../kube/resources.ts';
 import { startTestControlPlane, type TestControlPlane } from '../harness/control-plane.ts';
+import { compactEtcd } from '../harness/etcd.ts';
 import {
   CONFIG_MAPS,
   type ConfigMap,
@@ -47,19 +46,10 @@ async function proxied(): Promise<Proxied> {
   return world;
 }
 
-/** Throws away etcd's history up to now, as the API server does every five minutes. Through etcd's JSON gateway. */
+/** Throws away etcd's history up to now. */
 async function compactHistory(): Promise<void> {
   const { resourceVersion } = await maps.list({ namespace });
-  const socketPath = join(controlPlane.dataDir, 'etcd', 'client.sock:0');
-  await new Promise<void>((resolve, reject) => {
-    const call = request({ socketPath, path: '/v3/kv/compaction', method: 'POST' }, (response) => {
-      response.resume();
-      if (response.statusCode === 200) response.once('end', resolve);
-      else reject(new Error(`etcd answered ${response.statusCode}`));
-    });
-    call.once('error', reject);
-    call.end(JSON.stringify({ revision: resourceVersion, physical: true }));
-  });
+  await compactEtcd(controlPlane.dataDir, resourceVersion);
 }
 
 async function restart(): Promise<void> {
