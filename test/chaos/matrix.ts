@@ -40,15 +40,23 @@ export interface Revival {
   readonly restartMs: number;
 }
 
-/** While `work` goes on, the process is started again each time that it dies. A deadly point is of one life only. */
-export async function revived(process: Mortal, work: () => Promise<unknown>): Promise<Revival> {
+/**
+ * While `work` goes on, the process is started again each time that it dies. A deadly point is of one life only: those
+ * of the lives that follow are `later`, one each.
+ */
+export async function revived(
+  process: Mortal,
+  work: () => Promise<unknown>,
+  later: readonly CrashPoint[] = [],
+): Promise<Revival> {
+  const points = [...later];
   let [deaths, restartMs] = [0, 0];
   const over = Promise.withResolvers<'over'>();
   const reviving = (async () => {
     while ((await Promise.race([over.promise, process.exited])) !== 'over' || !process.isRunning) {
       const diedAt = performance.now();
       deaths += 1;
-      await process.start();
+      await process.start(points.shift());
       restartMs += performance.now() - diedAt;
     }
   })();

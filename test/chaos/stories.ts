@@ -66,8 +66,8 @@ export interface Subject {
 }
 
 /**
- * Lives it once, from the creation of a Runner until it is gone, with a death at the point, and holds it to what must
- * be true then: the script ran at most once, and exactly once where the Runner says that it succeeded, and nothing
+ * Lives it once, from the creation of a Runner until it is gone, with a death at the point, and in the lives that
+ * follow at those `later`, and holds it to what must be true then: the script ran at most once, and exactly once where the Runner says that it succeeded, and nothing
  * is left.
  */
 export async function live(
@@ -75,25 +75,30 @@ export async function live(
   story: Story,
   name: string,
   point: CrashPoint | undefined,
+  later: readonly CrashPoint[] = [],
 ): Promise<Passage & { readonly calls: readonly string[] }> {
   await victim.arm(point);
   const moments: number[] = [];
   const stamp = (): void => void moments.push(performance.now());
   let calls: readonly string[] = [];
-  const { deaths, restartMs } = await revived(victim, async () => {
-    await story.given?.(host);
-    stamp();
-    await world.create(name, { host, ...story.spec });
-    await story.comesTo(world, name);
-    stamp();
-    await holds(world, name);
-    await world.delete(name);
-    await world.whenGone(name);
-    await world.untilNothingIsLeft([host]);
-    stamp();
-    if (point === undefined) calls = await victim.calls();
-    await victim.arm(undefined);
-  });
+  const { deaths, restartMs } = await revived(
+    victim,
+    async () => {
+      await story.given?.(host);
+      stamp();
+      await world.create(name, { host, ...story.spec });
+      await story.comesTo(world, name);
+      stamp();
+      await holds(world, name);
+      await world.delete(name);
+      await world.whenGone(name);
+      await world.untilNothingIsLeft([host]);
+      stamp();
+      if (point === undefined) calls = await victim.calls();
+      await victim.arm(undefined);
+    },
+    later,
+  );
   const [created = 0, over = 0, gone = 0] = moments;
   return { point, calls, died: deaths > 0, restartMs, overMs: over - created, goneMs: gone - over };
 }
