@@ -64,6 +64,9 @@ const Resources = z.object({
   disk: Size.describe("Size of the guest's disk, in bytes or with a unit (Mi, Gi)."),
 });
 
+/** Most bindings of one Runner: a bundle's name, and with it the path of its socket, has room for three digits. */
+const MOST_ATTEMPTS = 999;
+
 /** Bound of `spec.binding.earlier`. */
 export const MOST_EARLIER_BINDINGS = 16;
 
@@ -77,9 +80,11 @@ export const Binding = z
       .describe(
         'UID of that host object at the time of binding: a host of the same name made later is another one.',
       ),
-    attempt: Int32.min(1).describe(
-      'Number of this start, counted from 1. It grows by one with each new binding and never shrinks.',
-    ),
+    attempt: Int32.min(1)
+      .max(MOST_ATTEMPTS)
+      .describe(
+        'Number of this start, counted from 1, at most 999. It grows by one with each new binding and never shrinks.',
+      ),
     resources: Resources.describe(
       "What the VM is given: the class's sizes at the time of binding, raised to the template's minimum. Counted against the host until the VM is gone.",
     ),

@@ -92,6 +92,7 @@ describe('a bad update of a Runner is refused with the field and what would be r
     ['another timeout', [], { spec: { timeouts: { boot: '9m' } } }, ['spec.timeouts', IMMUTABLE]],
     ['one more timeout', [], { spec: { timeouts: { clone: '9m' } } }, ['spec.timeouts', IMMUTABLE]],
     ['a second attempt first', [], bind(2), ['spec.binding', 'must have attempt 1']],
+    ['attempt 1000', [], bind(1000), ['spec.binding.attempt', 'less than or equal to 999']],
     ['attempt 0', [], bind(0), ['spec.binding.attempt', 'greater than or equal to 1']],
     [
       'another host in the same attempt',
