@@ -23,7 +23,7 @@ export function calm(world: World): void {
     link.watchLagMs = 0;
     link.heal();
   }
-  world.controllerClock.wallErrorMs = 0;
+  for (const clock of world.controllerClocks.values()) clock.wallErrorMs = 0;
   for (const host of world.hosts) mend(world, host);
   for (const process of world.processes.values()) {
     process.spare();
@@ -89,7 +89,7 @@ const DEEDS: { readonly [N in DeedName]: Doing<N> } = {
   jumpClock: (world, { who, byMs }) => {
     const host = world.hosts.find(({ name }) => name === who);
     if (host !== undefined) host.wallErrorMs += byMs;
-    else world.controllerClock.wallErrorMs += byMs;
+    else world.controllerClock(who).wallErrorMs += byMs;
   },
   reboot: (world, { host: name, downMs }) => {
     const host = world.host(name);

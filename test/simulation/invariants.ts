@@ -21,6 +21,8 @@ export class Invariants {
   readonly #renewedAt = new Map<string, number>();
   /** Attempts, by UID, that were given the script. */
   readonly #given = new Map<string, number>();
+  #leader: string | undefined;
+  readonly #formerLeaders = new Set<string>();
   readonly #ran = new Map<string, number>();
 
   constructor(world: World) {
@@ -108,11 +110,20 @@ export class Invariants {
     const { object, kind, by } = commit;
     if (kind.kind === 'Lease') this.#renewed(object);
     if (by === USER) return;
+    if (by.startsWith('controller') && kind.kind !== 'Lease') this.#checkLeader(by);
     const told = kind.kind === 'Runner' ? { ...object, spec: undefined } : object;
     this.said(`${kind.kind} ${object.metadata.name}`, JSON.stringify(told));
     if (kind.kind === 'Runner') {
       this.#runnerWritten(object as unknown as Runner, commit.old as unknown as Runner, commit);
     }
+  }
+
+  /** Whoever was followed by another leader writes no more. */
+  #checkLeader(by: string): void {
+    if (this.#leader === by) return;
+    if (this.#formerLeaders.has(by)) this.violated(`leader: ${by} writes after ${this.#leader} has`);
+    this.#formerLeaders.add(by);
+    this.#leader = by;
   }
 
   #renewed({ metadata, ...lease }: AnyObject): void {

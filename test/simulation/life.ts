@@ -22,6 +22,8 @@ export interface MachineClock {
 
 export interface LifeOptions {
   readonly name: string;
+  /** Which of the process's lives it is, from 1. */
+  readonly number: number;
   readonly timeline: Timeline;
   readonly random: Random;
   readonly machine: MachineClock;
@@ -36,6 +38,8 @@ export interface LifeOptions {
  */
 export class Life {
   readonly name: string;
+  /** No other life has it: `controller#2`. */
+  readonly id: string;
   readonly clock: Clock;
   readonly random: Random;
   readonly #options: LifeOptions;
@@ -45,6 +49,7 @@ export class Life {
   constructor(options: LifeOptions) {
     this.#options = options;
     this.name = options.name;
+    this.id = `${options.name}#${options.number}`;
     this.random = options.random;
     const { timeline, machine } = options;
     this.clock = {

@@ -9,8 +9,10 @@ const ENDS_AT_MS = 140_000;
 export function makePlan(seed: number): Plan {
   const random = new Random(seed).stream('plan');
   const hosts = makeHosts(random);
-  const steps = [...makeRunners(random, hosts), ...makeFaults(random, hosts)];
-  return { seed, hosts, steps: steps.toSorted((a, b) => a.at - b.at) };
+  const elects = random.chance(0.4);
+  const controllers = elects && random.chance(0.6) ? ['controller', 'controller-b'] : ['controller'];
+  const steps = [...makeRunners(random, hosts), ...makeFaults(random, { hosts, controllers })];
+  return { seed, hosts, controllers, elects, steps: steps.toSorted((a, b) => a.at - b.at) };
 }
 
 function makeHosts(random: Random): HostPlan[] {
@@ -63,10 +65,12 @@ function makeWish(random: Random, hasMac: boolean): RunnerWish {
   };
 }
 
-function makeFaults(random: Random, hosts: readonly HostPlan[]): Step[] {
+type Cast = Pick<Plan, 'hosts' | 'controllers'>;
+
+function makeFaults(random: Random, cast: Cast): Step[] {
   const number = random.chance(0.1) ? 0 : random.int(1, 7);
   return Array.from({ length: number }, () => {
-    const deed = makeFault(random, hosts);
+    const deed = makeFault(random, cast);
     return { at: random.int(deed.do === 'killAt' ? 0 : BEGINS_AT_MS, ENDS_AT_MS), deed };
   });
 }
@@ -103,9 +107,9 @@ const WEIGHTS = {
 
 type Fault = keyof typeof WEIGHTS;
 
-function makeFault(random: Random, hosts: readonly HostPlan[]): Deed {
+function makeFault(random: Random, { hosts, controllers }: Cast): Deed {
   const host = random.pick(hosts.map(({ name }) => name) as [string, ...string[]]);
-  const who = random.chance(0.35) ? 'controller' : host;
+  const who = random.chance(0.35) ? random.pick(controllers as [string, ...string[]]) : host;
   const forMs = random.int(500, CALM_AT_MS - ENDS_AT_MS);
   const downMs = random.chance(0.2) ? random.int(40_000, 70_000) : random.int(100, 8_000);
   const times = random.int(1, 3);

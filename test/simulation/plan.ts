@@ -7,7 +7,7 @@ export interface RunnerWish {
   readonly script?: (ScriptPlan & { readonly fromSecret: boolean }) | undefined;
 }
 
-/** Who can be hit: `controller`, or a host by name. */
+/** Who can be hit: a controller or a host, by name. */
 type Who = string;
 
 /** What a user or the world does, in which order it is the timeline's to say. Times in milliseconds. */
@@ -53,6 +53,9 @@ export interface Step {
 export interface Plan {
   readonly seed: number;
   readonly hosts: readonly HostPlan[];
+  /** Several are elected from; a single one may be, too. */
+  readonly controllers: readonly string[];
+  readonly elects: boolean;
   /** In the order of their times. */
   readonly steps: readonly Step[];
 }

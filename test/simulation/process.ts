@@ -5,6 +5,8 @@ import type { Trace } from './trace.ts';
 
 /** How a program runs in one life. */
 export interface Program {
+  /** Rejects when the program ends by itself. */
+  readonly failed?: Promise<never> | undefined;
   /** Ends it in order. */
   stop(): Promise<void>;
 }
@@ -92,10 +94,11 @@ export class Process {
   }
 
   #start(): void {
-    const { timeline, trace, random, machine, onBug, isExpected } = this.#options;
+    const { timeline, trace, random, machine } = this.#options;
     this.#lives += 1;
     const life = new Life({
       name: this.name,
+      number: this.#lives,
       timeline,
       random: random.stream(`life ${this.#lives}`),
       machine,
@@ -110,14 +113,18 @@ export class Process {
     this.#options.start(life).then(
       (program) => {
         if (this.#life === life) this.#program = program;
+        program.failed?.catch((error: unknown) => this.#givesUp(life, error));
       },
-      (error: unknown) => {
-        if (life.isDead) return;
-        if (!isExpected(error)) onBug(error);
-        trace.add(this.name, `gives up: ${error instanceof Error ? error.message : String(error)}`);
-        this.#ended(life, random.int(RESTART_MS.least, RESTART_MS.most));
-      },
+      (error: unknown) => this.#givesUp(life, error),
     );
+  }
+
+  #givesUp(life: Life, error: unknown): void {
+    if (life.isDead) return;
+    const { trace, random, onBug, isExpected } = this.#options;
+    if (!isExpected(error)) onBug(error);
+    trace.add(this.name, `gives up: ${error instanceof Error ? error.message : String(error)}`);
+    this.#ended(life, random.int(RESTART_MS.least, RESTART_MS.most));
   }
 
   #ended(life: Life, downMs: number): void {

@@ -142,7 +142,7 @@ function crashPointsOf(processes: readonly Process[]): Pick<Result, 'passed' | '
   const passed = new Map<string, number>();
   const diedAt: string[] = [];
   for (const process of processes) {
-    const program = process.name === 'controller' ? 'controller' : 'node daemon';
+    const program = process.name.startsWith('controller') ? 'controller' : 'node daemon';
     for (const [name, times] of process.passed) {
       const full = `${program} ${name}`;
       passed.set(full, (passed.get(full) ?? 0) + times);

@@ -10,7 +10,7 @@ const LAST_LINES = 60;
 export async function minimalStory(plan: Plan, violation: string): Promise<string> {
   const small = await shrink(plan, violation);
   const result = await replay(small);
-  const lines = result.lines.filter(isTelling);
+  const lines = withoutRefrains(result.lines.filter(isTelling));
   const left = Math.max(0, lines.length - LAST_LINES);
   return [
     `seed ${plan.seed} breaks ${kindOf(violation)}. ${small.steps.length} of ${plan.steps.length} steps do it, on ${hostsOf(small)}:`,
@@ -28,7 +28,7 @@ export function fullStory(plan: Plan, { lines, violation, hash, simulatedMs }: R
     `seed ${plan.seed}, on ${hostsOf(plan)}:`,
     ...plan.steps.map(({ at, deed }) => `  ${time(at)}  ${inWords(deed)}`),
     'what happened:',
-    ...lines.filter(isTelling).map(asText),
+    ...withoutRefrains(lines.filter(isTelling)).map(asText),
     `${violation ?? 'all invariants held'} (after ${time(simulatedMs)}, trace ${hash})`,
   ].join('\n');
 }
@@ -38,6 +38,17 @@ const hostsOf = ({ hosts }: Plan): string =>
 
 /** Renewals of Leases happen all the time, and the plan was told already. */
 const isTelling = ({ who, what }: TraceLine): boolean => who !== 'PLAN' && !what.startsWith('changes Lease');
+
+/** Of lines that say the same again and again, numbers aside, the first few. */
+function withoutRefrains(lines: readonly TraceLine[]): TraceLine[] {
+  const times = new Map<string, number>();
+  return lines.filter(({ who, what }) => {
+    const refrain = `${who} ${what.replaceAll(/[0-9]+/g, '#')}`;
+    const before = times.get(refrain) ?? 0;
+    times.set(refrain, before + 1);
+    return !what.startsWith('logs:') || before < 3;
+  });
+}
 
 const asText = ({ at, who, what }: TraceLine): string =>
   `  ${time(at)}  ${who} ${what.length > 300 ? `${what.slice(0, 300)}…` : what}`;

@@ -9,7 +9,8 @@ export function tellCommits(world: World): void {
     if (commit.kind.kind === 'Runner' && type === 'ADDED') {
       world.names.set(object.metadata.uid, object.metadata.name);
     }
-    world.trace.add(commit.by, `${VERBS[type]} ${commit.kind.kind} ${object.metadata.name}${detail(commit)}`);
+    const [who = ''] = commit.by.split('#');
+    world.trace.add(who, `${VERBS[type]} ${commit.kind.kind} ${object.metadata.name}${detail(commit)}`);
   });
 }
 

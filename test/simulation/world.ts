@@ -1,6 +1,7 @@
 import { runController } from '../../controller/main.ts';
 import { SYSTEM_NAMESPACE } from '../../crds/meta.ts';
 import { ExplainedError } from '../../kube/explained-error.ts';
+import { ELECTION_CALL_TIMEOUT_MS, LEADER_CALL_TIMEOUT_MS } from '../../kube/leader-election.ts';
 import type { VmIdentity } from '../../node-daemon/vm/driver.ts';
 import type { TemplateBundle } from '../../node-daemon/vm/template.ts';
 import { SimClient } from './api-server/client.ts';
@@ -12,11 +13,11 @@ import { runDaemon } from './host/daemon.ts';
 import { type HostWorld, SimHost } from './host/host.ts';
 import type { SimVm } from './host/vm.ts';
 import { Invariants } from './invariants.ts';
-import { EPOCH, type MachineClock } from './life.ts';
+import { EPOCH, type Life, type MachineClock } from './life.ts';
 import { logInto } from './log.ts';
 import { NAMESPACE } from './names.ts';
 import type { HostPlan, Plan } from './plan.ts';
-import { Process } from './process.ts';
+import { Process, type Program } from './process.ts';
 import { Random } from './random.ts';
 import { Timeline } from './timeline.ts';
 import { Trace } from './trace.ts';
@@ -31,13 +32,13 @@ export class World implements HostWorld {
   readonly frontend: Frontend;
   readonly hosts: readonly SimHost[];
   readonly links = new Map<string, Link>();
-  readonly controllerClock: MachineClock = { wallErrorMs: 0, bootedAt: 0 };
+  readonly controllerClocks = new Map<string, MachineClock>();
   readonly processes = new Map<string, Process>();
   readonly invariants: Invariants;
   /** Runners that ever were: UID → name. */
   readonly names = new Map<string, string>();
 
-  constructor(plan: Pick<Plan, 'seed' | 'hosts'>, keepsTrace: boolean) {
+  constructor(plan: Omit<Plan, 'steps'>, keepsTrace: boolean) {
     this.random = new Random(plan.seed).stream('world');
     this.trace = new Trace(() => this.timeline.now, keepsTrace);
     const uids = this.random.stream('uids');
@@ -50,7 +51,7 @@ export class World implements HostWorld {
     this.hosts = plan.hosts.map((host) => this.#host(host));
     this.invariants = new Invariants(this);
     tellCommits(this);
-    this.#addController();
+    for (const name of plan.controllers) this.#addController(name, plan.elects);
     for (const host of this.hosts) this.#addDaemon(host);
     declare(this);
   }
@@ -71,6 +72,12 @@ export class World implements HostWorld {
     const process = this.processes.get(who);
     if (process === undefined) throw new Error(`there is no process ${who}`);
     return process;
+  }
+
+  controllerClock(name: string): MachineClock {
+    const clock = this.controllerClocks.get(name) ?? { wallErrorMs: 0, bootedAt: 0 };
+    this.controllerClocks.set(name, clock);
+    return clock;
   }
 
   nameOf({ uid, attempt }: Pick<VmIdentity, 'uid' | 'attempt'>): string {
@@ -115,17 +122,29 @@ export class World implements HostWorld {
     });
   }
 
-  #addController(): void {
-    const { timeline, frontend } = this;
-    const name = 'controller';
-    const process = this.#process(name, this.controllerClock, async (life) => {
-      const client = new SimClient({ timeline, frontend, link: this.link(name), life });
-      const log = logInto((who, _, line) => this.#logged(who, line))(life);
-      const controller = await runController({ client, log, clock: life.clock });
-      await controller.ready;
-      return controller;
-    });
+  #addController(name: string, elects: boolean): void {
+    const clock = this.controllerClock(name);
+    const process = this.#process(name, clock, (life) => this.#runController(name, life, elects));
     process.run();
+  }
+
+  /** As the command runs it. */
+  async #runController(name: string, life: Life, elects: boolean): Promise<Program> {
+    const { timeline, frontend } = this;
+    const connect = (timeoutMs: number) =>
+      new SimClient({ timeline, frontend, link: this.link(name), life, timeoutMs });
+    const controller = await runController({
+      client: connect(LEADER_CALL_TIMEOUT_MS),
+      election: elects ? { client: connect(ELECTION_CALL_TIMEOUT_MS), identity: life.id } : undefined,
+      log: logInto((who, _, line) => this.#logged(who, line))(life),
+      clock: life.clock,
+    });
+    await controller.started;
+    const failed = Promise.race([
+      controller.failed,
+      controller.ready.then(() => new Promise<never>(() => {})),
+    ]);
+    return { failed, stop: () => controller.stop() };
   }
 
   #addDaemon(host: SimHost): void {

@@ -29,6 +29,8 @@ export interface SimClientOptions {
   readonly frontend: Frontend;
   readonly link: Link;
   readonly life: Life;
+  /** Bound of a call. Default: that of the real client. */
+  readonly timeoutMs?: number | undefined;
 }
 
 /**
@@ -45,7 +47,7 @@ export class SimClient implements KubeClient {
 
   resources<T extends KubeObject>(type: ResourceType<T>): Resources<T> {
     const { kind } = type;
-    const by = this.#options.life.name;
+    const by = this.#options.life.id;
     const frontend = this.#options.frontend;
     const collection = this.collection(type);
     const get = async (ref: ObjectRef) =>
@@ -136,10 +138,10 @@ export class SimClient implements KubeClient {
 
   /** Never settles for a process that has died. */
   #request<T>(what: string, isWrite: boolean, run: () => T): Promise<T> {
-    const { timeline, life, link } = this.#options;
+    const { timeline, life, link, timeoutMs = TIMEOUT_MS } = this.#options;
     const { promise, resolve, reject } = Promise.withResolvers<T>();
     if (isWrite ? life.boundary(what, 'before') : life.isDead) return promise;
-    const late = timeline.after(TIMEOUT_MS, () => {
+    const late = timeline.after(timeoutMs, () => {
       if (!life.isDead) reject(unreachable('Timeout', 'no answer in time'));
     });
     const answer = (settle: () => void): void => {

@@ -18,7 +18,7 @@ conformance('simulated', async () => {
   const namespaces = [NAMESPACE, SYSTEM_NAMESPACE];
   const server = new ApiServer({ now, uid: () => random.uuid(), namespaces });
   const machine = { wallErrorMs: 0, bootedAt: 0 };
-  const life = new Life({ name: 'suite', timeline, random, machine, diesAt: () => false });
+  const life = new Life({ name: 'suite', number: 1, timeline, random, machine, diesAt: () => false });
   const frontend = new Frontend(server, timeline, random);
   const client = new SimClient({ timeline, frontend, link: new Link(random), life });
   let names = 0;
