@@ -27,11 +27,21 @@ export function calm(world: World): void {
   for (const host of world.hosts) mend(world, host);
   for (const process of world.processes.values()) {
     process.spare();
-    if (world.hosts.every(({ name, isUp }) => name !== process.name || isUp)) process.run();
+    runIfUp(world, process.name);
   }
 }
 
+/** Nothing runs on a machine without power. */
+function runIfUp(world: World, who: string): void {
+  if (world.hosts.every(({ name, isUp }) => name !== who || isUp)) world.process(who).run();
+}
+
 function mend(world: World, host: SimHost): void {
+  if (host.isLost) {
+    // Whoever knows that a machine is gone for good says so by deleting its object.
+    world.server.delete(USER, host.kind, { name: host.name });
+    return;
+  }
   host.wallErrorMs = 0;
   if (host.hasLeakedSlots) host.powerOff();
   host.boot();
@@ -53,7 +63,7 @@ const DEEDS: { readonly [N in DeedName]: Doing<N> } = {
   kill: (world, { who, downMs }) => {
     const process = world.process(who);
     process.kill();
-    world.timeline.after(downMs, () => process.run());
+    world.timeline.after(downMs, () => runIfUp(world, who));
   },
   killAt: (world, { who, boundaries, downMs }) => world.process(who).killAt(boundaries, downMs),
   restart: (world, { who }) => world.process(who).restart(),
@@ -147,6 +157,12 @@ const DEEDS: { readonly [N in DeedName]: Doing<N> } = {
     timeline.after(forMs, () => {
       if (server.get('Template', { name: 'linux' }) === undefined) declareTemplate(server, 'linux');
     });
+  },
+  loseHost: (world, { host: name }) => {
+    const host = world.host(name);
+    host.isLost = true;
+    host.powerOff();
+    host.disk.bundles.clear();
   },
   deleteHost: (world, { host: name }) => {
     const { kind } = world.host(name);

@@ -133,16 +133,25 @@ export class Invariants {
     this.#renewedAt.set(host.name, this.#world.timeline.now);
   }
 
-  #runnerWritten(now: Runner, old: Runner | undefined, { type }: Commit): void {
+  #runnerWritten(now: Runner, old: Runner | undefined, { type, by }: Commit): void {
     if (old === undefined) return;
     // The commit that ends an object shows it with the finalizers that just went.
     const left = type === 'DELETED' ? [] : holdsOf(now);
     for (const hold of holdsOf(old)) {
       const stays = left.some(({ host, attempt }) => host === hold.host && attempt === hold.attempt);
-      if (!stays) this.#checkGone(old, hold);
+      if (!stays && !this.#isDeclaredDead(hold.host, by)) this.#checkGone(old, hold);
     }
     if (now.spec.binding?.attempt !== old.spec.binding?.attempt) this.#checkBinding(now, old);
-    if (isOver(now) && !isOver(old)) this.#checkOver(now);
+    if (isOver(now) && !isOver(old) && !this.#isDeclaredDead(now.spec.binding?.hostName ?? '', by)) {
+      this.#checkOver(now);
+    }
+  }
+
+  /** Line 12: whoever deletes the object of a host that does not renew its Lease says that its VMs are dead. */
+  #isDeclaredDead(name: string, by: string): boolean {
+    const object = hostObject(this.#world.server, name);
+    const isDeleted = object === undefined || object.metadata.deletionTimestamp !== undefined;
+    return by.startsWith('controller') && isDeleted && this.leaseEndsAt(name) < this.#world.timeline.now;
   }
 
   /** 4 */

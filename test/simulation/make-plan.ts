@@ -103,6 +103,8 @@ const WEIGHTS = {
   cordon: 1,
   withdrawTemplate: 1,
   deleteTemplate: 1,
+  loseHost: 2,
+  deleteHost: 2,
 } satisfies Partial<Record<Deed['do'], number>>;
 
 type Fault = keyof typeof WEIGHTS;
@@ -141,6 +143,8 @@ function makeFault(random: Random, { hosts, controllers }: Cast): Deed {
     cordon: () => ({ do: 'cordon', host, forMs }),
     withdrawTemplate: () => ({ do: 'withdrawTemplate', host, forMs }),
     deleteTemplate: () => ({ do: 'deleteTemplate', forMs }),
+    loseHost: () => ({ do: 'loseHost', host }),
+    deleteHost: () => ({ do: 'deleteHost', host }),
   };
   return deeds[drawn(random)]();
 }

@@ -40,6 +40,7 @@ export type Deed =
   | { readonly do: 'cordon'; readonly host: Who; readonly forMs: number }
   | { readonly do: 'withdrawTemplate'; readonly host: Who; readonly forMs: number }
   | { readonly do: 'deleteTemplate'; readonly forMs: number }
+  | { readonly do: 'loseHost'; readonly host: Who }
   | { readonly do: 'deleteHost'; readonly host: Who };
 
 export type DeedName = Deed['do'];

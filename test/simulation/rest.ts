@@ -1,5 +1,6 @@
+import type { Host } from '../../crds/host.ts';
 import type { Runner } from '../../crds/runner.ts';
-import { getCondition } from '../../kube/conditions.ts';
+import { getCondition, isTrue } from '../../kube/conditions.ts';
 import { parseBundleName } from '../../node-daemon/vm/bundle.ts';
 import { fits, hasFailed, holdsOf, hostObject, isOver, roomOf, runnersOf, sum, takenOf } from './claims.ts';
 import type { SimHost } from './host/host.ts';
@@ -24,8 +25,11 @@ function runnerUnrest(world: World, runner: Runner): string[] {
     if (isPastTtl(world, runner)) return tell('is over, and past its ttlSecondsAfterFinished');
     return holds.length === 0 ? [] : tell(`is over and is still held by ${metadata.finalizers?.join(', ')}`);
   }
+  if (isPastDeadline(world, runner)) return tell('goes on past its activeDeadlineSeconds');
   const { binding } = spec;
-  if (binding === undefined || hasFailed(runner)) return pendingUnrest(world, runner);
+  const isGone = binding?.hostUID !== hostObject(world.server, binding?.hostName ?? '')?.metadata.uid;
+  const isFree = hasFailed(runner) || (isGone && status?.scriptAttempt !== binding?.attempt);
+  if (binding === undefined || isFree) return pendingUnrest(world, runner);
   const host = world.hosts.find(({ name }) => name === binding.hostName);
   const vm = host?.vms().find(({ identity }) => identity.uid === metadata.uid);
   const ready = getCondition(status?.conditions, 'Ready');
@@ -41,6 +45,14 @@ function runnerUnrest(world: World, runner: Runner): string[] {
   return [];
 }
 
+const isReady = ({ status }: Host): boolean => isTrue(status?.conditions, 'Ready');
+
+function isPastDeadline({ timeline }: World, { metadata, spec }: Runner): boolean {
+  const { activeDeadlineSeconds: limit } = spec;
+  if (limit === undefined) return false;
+  return EPOCH + timeline.now > Date.parse(metadata.creationTimestamp ?? '') + (limit + 90) * 1_000;
+}
+
 /** Deleted in time, or so nearly. */
 function isPastTtl({ timeline }: World, { spec, status }: Runner): boolean {
   const { ttlSecondsAfterFinished: ttl } = spec;
@@ -52,17 +64,19 @@ function isPastTtl({ timeline }: World, { spec, status }: Runner): boolean {
 function pendingUnrest({ server, hosts }: World, { metadata, spec, status }: Runner): string[] {
   const tell = (what: string): string[] => [`Runner ${metadata.name} ${what}`];
   const bound = getCondition(status?.conditions, 'Bound');
-  if (bound?.status !== 'False') return tell('waits, and does not say why');
-  if (bound.reason !== 'NoHostFits') return tell(`waits for ${bound.message}`);
+  const ready = getCondition(status?.conditions, 'Ready');
+  const isLost = bound?.status === 'True' && ready?.reason === 'HostLost';
+  if (bound?.status !== 'False' && !isLost) return tell('waits, and does not say why');
+  if (!isLost && bound?.reason !== 'NoHostFits') return tell(`waits for ${bound?.message}`);
+  const why = (isLost ? ready : bound)?.message;
   const large = spec.className === 'large';
   const size = large ? { cpu: 4, memory: '8Gi', disk: '40Gi' } : { cpu: 1, memory: '1Gi', disk: '4Gi' };
   for (const host of hosts) {
     const object = hostObject(server, host.name);
-    const ready = getCondition(object?.status?.conditions, 'Ready');
-    if (object === undefined || ready?.status !== 'True') continue;
+    if (object === undefined || !isReady(object)) continue;
     if (!host.templates.has(spec.templateName)) continue;
     if (fits(sum(takenOf(server, host.name), size), roomOf(object))) {
-      return tell(`waits although ${host.name} has room: "${bound.message}"`);
+      return tell(`waits although ${host.name} has room: "${why}"`);
     }
   }
   return [];

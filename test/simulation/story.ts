@@ -131,6 +131,8 @@ function hostDeedInWords(deed: HostDeed): string {
       return `${deed.host} is cordoned for ${span(deed.forMs)}`;
     case 'withdrawTemplate':
       return `${deed.host} has no template for ${span(deed.forMs)}`;
+    case 'loseHost':
+      return `${deed.host} burns down, with all that was on it`;
     case 'deleteHost':
       return `the user deletes the host object ${deed.host}`;
     case 'deleteTemplate':

@@ -169,7 +169,7 @@ export class SimHost implements MachineClock {
   }
 
   boot(): void {
-    if (this.isUp) return;
+    if (this.isUp || this.isLost) return;
     this.isUp = true;
     this.hasLeakedSlots = false;
     this.#bootId = this.#random.uuid();
