@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { beforeEach, describe, expect, test } from 'vitest';
-import { hasFailed } from '../../crds/attempts.ts';
+import { hasFailed, withFailure } from '../../crds/attempts.ts';
 import type { Host } from '../../crds/host.ts';
 import { finalizerName } from '../../crds/meta.ts';
 import type { Binding, Runner } from '../../crds/runner.ts';
@@ -94,7 +94,7 @@ function asBound(object: Stored<Runner>, host: Host, resources?: Binding['resour
 function asFailed(object: Stored<Runner>, finishedAt = START, reason = 'CloneFailed'): Stored<Runner> {
   const { attempt = 1, hostName = '' } = object.spec.binding ?? {};
   const failed = { attempt, hostName, reason, message: 'no', finishedAt: new Date(finishedAt).toISOString() };
-  const attempts = [...(object.status?.attempts ?? []), failed];
+  const attempts = withFailure(object.status?.attempts, failed);
   return { ...object, status: { observedGeneration: 2, phase: 'Pending', attempt, attempts } };
 }
 
@@ -302,6 +302,39 @@ describe('a Runner of which a start has failed', () => {
     world.binder.runnerChanged(asLetGo(asFailed(asBound(once, a), START + 3_600_000)));
     expect(world.bindAll(1_999)).toEqual([]);
     expect(world.bindAll(2_000)).toEqual(['r@a']);
+  });
+
+  test('rests for its due where the clock of its host is behind', () => {
+    failed(a, START - 3_600_000);
+    expect(world.bindAll(999)).toEqual([]);
+    expect(world.bindAll(1_000)).toEqual(['r@a']);
+  });
+
+  test('that an earlier controller saw fail rests for what is left, by the wall clock', () => {
+    world.now = 5_000;
+    const object = asLetGo(
+      asFailed(asBound(stored(runner({ metadata: { name: 'r', uid: 'uid-r' } })), a), START + 4_600),
+    );
+    world.binder.runnerChanged(object);
+    expect(world.bindAll(5_599)).toEqual([]);
+    expect(world.bindAll(5_600)).toEqual(['r@a']);
+  });
+
+  test('is not handed round without a pause, however many hosts send it back', () => {
+    for (let n = 0; n < 30; n += 1) world.host(`h${n}`, 3);
+    let object = world.runner('r', 1);
+    let bindings = 0;
+    for (; world.now < 600_000; world.now += 100) {
+      const match = world.binder.next(world.now);
+      if (match === undefined) continue;
+      bindings += 1;
+      const host = linuxHost({ metadata: { name: match.host.name, uid: match.host.uid } });
+      const reason = 'OutOfCapacity';
+      object = asLetGo(asFailed(asBound(object, host), START + world.now, reason));
+      world.binder.runnerChanged(object);
+    }
+    expect(bindings).toBeLessThanOrEqual(20 + 10);
+    expect(bindings, 'and tried on').toBeGreaterThan(20 + 5);
   });
 
   test('prefers hosts on which none has failed, however taken they are', () => {

@@ -7,16 +7,8 @@ import { Backlog, type Group } from './backlog.ts';
 import { type Catalogue, type ResolvedNames, resolve } from './demand.ts';
 import { explain, type Verdict } from './explain.ts';
 import { type BoundHost, isOver, Ledger } from './ledger.ts';
-import {
-  type Candidate,
-  type Demand,
-  type FailuresOn,
-  type HostFacts,
-  misfit,
-  type PlacementPolicy,
-  place,
-} from './place.ts';
-import { type Avoided, avoidedBy, NONE_AVOIDED } from './retry.ts';
+import { type Candidate, type Demand, type HostFacts, misfit, type PlacementPolicy, place } from './place.ts';
+import { type Avoided, failuresOn, type Retries, retriesOf } from './retry.ts';
 
 /** A Runner and the host that it is to be bound to. */
 export interface Match extends ResolvedNames {
@@ -71,8 +63,8 @@ export class Binder {
   /** Runners that must not be tried now, with what there is to say of them. */
   readonly #held = new Map<string, Verdict | undefined>();
   readonly #reworded = new Set<Stored<Runner>>();
-  /** By UID; `latest`: number of the last attempt that failed. */
-  readonly #avoided = new Map<string, { readonly latest: number; readonly avoided: Avoided }>();
+  /** By UID, of all Runners. */
+  readonly #retries = new Map<string, Retries>();
 
   constructor(options: BinderOptions) {
     this.#options = options;
@@ -95,13 +87,14 @@ export class Binder {
   runnerChanged(runner: Stored<Runner>): void {
     const { uid } = runner.metadata;
     const boundHost = this.#options.boundHost(runner);
+    const avoided = this.#avoidedBy(runner);
     this.#markDirty(this.#ledger.observe(uid, runner, boundHost));
     if (!isPending(runner, boundHost) || this.#ledger.isAssumed(uid) || this.#held.has(uid)) {
       this.#backlog.remove(uid);
       return;
     }
     const isNew = this.#backlog.groupOf(uid) === undefined;
-    const group = this.#backlog.put(runner, this.#avoidedBy(runner));
+    const group = this.#backlog.put(runner, avoided);
     if (!isNew || group.open) return;
     this.#reworded.add(runner);
     if (group.stale) group.judgedAt = Number.NEGATIVE_INFINITY;
@@ -118,7 +111,7 @@ export class Binder {
     this.#markDirty(this.#ledger.forget(uid));
     this.#backlog.remove(uid);
     this.#held.delete(uid);
-    this.#avoided.delete(uid);
+    this.#retries.delete(uid);
   }
 
   templateChanged(name: string): void {
@@ -201,13 +194,10 @@ export class Binder {
       this.#close(group, resolution, now);
       return undefined;
     }
-    const failuresOn = (hostName: string): ReturnType<FailuresOn> => {
-      const until = group.avoided.get(hostName);
-      if (until === undefined) return 'none';
-      return until > now ? 'rests' : 'known';
-    };
     const { policy } = this.#options;
-    const placement = place(resolution.demand, this.#candidates.values(), policy, failuresOn);
+    const placement = place(resolution.demand, this.#candidates.values(), policy, (hostName) =>
+      failuresOn(group.avoided, hostName, now),
+    );
     if ('unplaceable' in placement) {
       this.#close(group, explain(placement.unplaceable, resolution.demand, resolution), now);
       const rests = [...group.avoided.values()].filter((until) => until > now);
@@ -280,17 +270,14 @@ export class Binder {
     return changed;
   }
 
-  /** Reckoned once per failure: time goes on from when it was first heard of. */
+  /** Of every state that is seen: what fails afterwards has failed before one's eyes. */
   #avoidedBy(runner: Stored<Runner>): Avoided {
     const { uid } = runner.metadata;
-    const latest = runner.status?.attempts?.at(-1)?.attempt;
-    if (latest === undefined) return NONE_AVOIDED;
-    const known = this.#avoided.get(uid);
-    if (known?.latest === latest) return known.avoided;
     const { clock } = this.#options;
-    const avoided = avoidedBy(runner, { wall: clock.now(), monotonic: clock.monotonic() });
-    this.#avoided.set(uid, { latest, avoided });
-    return avoided;
+    const now = { wall: clock.now(), monotonic: clock.monotonic() };
+    const retries = retriesOf(runner, now, this.#retries.get(uid));
+    this.#retries.set(uid, retries);
+    return retries.avoided;
   }
 
   #markDirty(hostNames: Iterable<string>): void {

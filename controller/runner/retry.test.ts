@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import type { FailedAttempt } from '../../crds/runner.ts';
 import { runner } from '../../test/builders/runner.ts';
-import { avoidedBy, nextTryAt } from './retry.ts';
+import { failuresOn, nextTryAt, retriesOf } from './retry.ts';
 
 const AT = Date.parse('2026-01-01T00:00:00Z');
 
@@ -13,6 +13,7 @@ const failure = (attempt: number, hostName = 'h', at = AT): FailedAttempt => ({
   message: 'no room',
   finishedAt: new Date(at).toISOString(),
 });
+const avoidedBy = (...args: Parameters<typeof retriesOf>) => retriesOf(...args).avoided;
 const failedOf = (...attempts: FailedAttempt[]) => runner({ status: { attempts } });
 
 describe('a host on which a start has failed', () => {
@@ -52,6 +53,34 @@ describe('a host on which a start has failed', () => {
       ),
     );
   });
+});
+
+describe('a failure that happened since the Runner was looked at', () => {
+  const first = failedOf(failure(1, 'a', AT - 400));
+  const seen = retriesOf(first, { wall: AT, monotonic: 0 });
+
+  test.each([-3_600_000, 0, 3_600_000])('counts from now, whatever clock its host has: %d ms', (skewMs) => {
+    const second = failedOf(failure(1, 'a', AT - 400), failure(2, 'b', AT + skewMs));
+    const { avoided } = retriesOf(second, { wall: AT + 10_000, monotonic: 10_000 }, seen);
+    expect([...avoided]).toEqual([
+      ['a', 600],
+      ['b', 11_000],
+    ]);
+  });
+
+  test('is reckoned once', () => {
+    expect(retriesOf(first, { wall: AT + 1e9, monotonic: 1e9 }, seen)).toBe(seen);
+  });
+});
+
+test('so many failures that the first are forgotten keep the Runner from any host for a minute', () => {
+  const all = Array.from({ length: 20 }, (_, index) => failure(index + 1, `h${index}`));
+  const avoided = avoidedBy(failedOf(...all), { wall: AT, monotonic: 0 });
+  expect(failuresOn(avoided, 'never-tried', 59_999)).toBe('rests');
+  expect(failuresOn(avoided, 'h3', 59_999)).toBe('rests');
+  expect(failuresOn(avoided, 'never-tried', 60_000)).toBe('none');
+  expect(failuresOn(avoided, 'h3', 60_000)).toBe('known');
+  expect(nextTryAt(failedOf(...all))).toBe(AT + 60_000);
 });
 
 test('a Runner without a failure avoids nothing', () => {
