@@ -21,7 +21,9 @@ import {
   boundMessage,
   deadlineInMs,
   decide,
+  givenUp,
   HOST_DELETED,
+  HOST_LOST,
   RETELL_AFTER_MS,
   type RunnerFacts,
 } from './decide.ts';
@@ -314,6 +316,8 @@ export class RunnerController {
   #bound({ runner, host, attempt }: Match, requestMs: number | undefined): void {
     const { uid } = runner.metadata;
     const { clock, events, observer } = this.#options;
+    const why = givenUp(runner);
+    if (why !== undefined) events.warning(runner, HOST_LOST, why);
     events.normal(runner, 'Bound', boundMessage(host.name, attempt));
     const since = this.#pendingSince.get(uid);
     this.#pendingSince.delete(uid);
@@ -346,4 +350,4 @@ const isSameSpec = (a: Stored<Template>, b: Stored<Template>): boolean =>
 
 const wasTold = ({ status }: Runner): boolean =>
   getCondition(status?.conditions, 'Bound')?.status === 'False' ||
-  getCondition(status?.conditions, 'Ready')?.reason === 'HostLost';
+  getCondition(status?.conditions, 'Ready')?.reason === HOST_LOST;

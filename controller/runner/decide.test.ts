@@ -8,7 +8,7 @@ import type { Overrides } from '../../test/builders/overrides.ts';
 import { boundRunner, runner } from '../../test/builders/runner.ts';
 import { stored } from '../../test/builders/stored.ts';
 import { isPending } from './binder.ts';
-import { decide, RETELL_AFTER_MS, type RunnerFacts } from './decide.ts';
+import { decide, givenUp, RETELL_AFTER_MS, type RunnerFacts } from './decide.ts';
 
 const NOW = Date.parse('2026-05-05T00:00:00Z');
 const host = linuxHost({ metadata: { name: 'h', uid: 'uid-h' } });
@@ -18,6 +18,7 @@ const facts = (object: Runner, over: Partial<RunnerFacts> = {}): RunnerFacts => 
   verdict: undefined,
   host: 'unknown',
   deadHolds: [],
+  lostHolders: [],
   sinceToldMs: undefined,
   ageMs: 0,
   now: NOW,
@@ -220,7 +221,28 @@ describe('a Runner whose host is lost before the gate', () => {
     const late = bound({ spec: { activeDeadlineSeconds: 60 }, status: { phase: 'Booting', attempt: 1 } });
     const { status } = decide(facts(late, { host: 'stale', ageMs: 90_000 }));
     expect(status?.phase, 'its VM may run').toBe('Booting');
-    expect(of(status?.conditions, 'Ready')?.reason).toBe('HostLost');
+    expect(of(status?.conditions, 'Ready')).toMatchObject({
+      reason: 'HostLost',
+      message:
+        'host h has stopped renewing its Lease: the VM may still run there; its time is up (activeDeadlineSeconds), and the Runner is over once its VM is known to be gone. If the host is dead for good, say so by deleting it: kubectl delete linuxhost h',
+    });
+  });
+
+  test.each(['stale', 'gone'] as const)('is looked at again when its deadline passes: host %s', (host) => {
+    const limited = bound({ spec: { activeDeadlineSeconds: 60 }, status: { phase: 'Booting', attempt: 1 } });
+    expect(decide(facts(limited, { host, ageMs: 20_000 })).requeueAfterMs).toBe(40_000);
+    expect(decide(facts(limited, { host, ageMs: 20_000, verdict: full })).requeueAfterMs).toBe(40_000);
+  });
+
+  test('is over by its deadline once that host was deleted and nothing holds it', () => {
+    const late = bound({ spec: { activeDeadlineSeconds: 60 }, status: { phase: 'Booting', attempt: 1 } });
+    const held = decide(facts(late, { host: 'gone', ageMs: 90_000 })).status;
+    expect(held?.phase, 'its VM may run').toBe('Booting');
+    expect(of(held?.conditions, 'Ready')?.message).toContain('over once its VM is known to be gone');
+    const letGo = { ...late, metadata: { ...late.metadata, finalizers: [] } };
+    const { status } = decide(facts(letGo, { host: 'gone', ageMs: 90_000 }));
+    expect(status).toMatchObject({ phase: 'Error', finishedAt: '2026-05-05T00:00:00.000Z' });
+    expect(of(status?.conditions, 'Stalled')).toMatchObject({ status: 'True', reason: 'DeadlineExceeded' });
   });
 });
 
@@ -265,5 +287,47 @@ describe('a Runner whose host was deleted', () => {
     const booting = { ...letGo, status: { phase: 'Booting' as const, observedGeneration: 2, attempt: 1 } };
     expect(decide(facts(booting, { host: 'gone' }))).toEqual({});
     expect(isPending(booting, 'gone')).toBe(true);
+  });
+});
+
+test('what was given up with a lost host is told when it is bound anew, and nothing of a failure or a first binding', () => {
+  expect(givenUp(bound())).toBe(
+    'attempt 1 is given up: host h was lost before the setup script was permitted to run',
+  );
+  expect(givenUp(runner())).toBeUndefined();
+  const failed = { attempt: 1, hostName: 'h', reason: 'BootTimeout', message: 'no' };
+  const attempts = [{ ...failed, finishedAt: '2026-05-05T00:00:00Z' }];
+  expect(givenUp(bound({ status: { attempts } }))).toBeUndefined();
+});
+
+describe('a Runner that is being deleted', () => {
+  const deletionTimestamp = '2026-01-01T00:00:00Z';
+  const finalizers = ['vm.shoesvz.dev/h.1', 'vm.shoesvz.dev/g.2'];
+  const lostHolders = [{ hostName: 'g', hostKind: 'MacHost' }] as const;
+  const dying = (overrides: Overrides<Runner>, left: string[]) => {
+    const object = bound({ ...overrides, spec: { ...overrides.spec, binding: { attempt: 1 } } });
+    return { ...object, metadata: { ...object.metadata, deletionTimestamp, finalizers: left } };
+  };
+
+  test.each(['Running', 'Finished', 'Error'] as const)(
+    'is told that it waits for a lost host that holds an attempt of it, and what a person may do: %s',
+    (phase) => {
+      const held = dying({ status: { phase } }, ['vm.shoesvz.dev/g.2']);
+      const { status } = decide(facts(held, { host: 'present', lostHolders }));
+      expect(status?.phase).toBe(phase);
+      expect(of(status?.conditions, 'Ready')).toMatchObject({
+        status: 'Unknown',
+        reason: 'HostLost',
+        message:
+          'host g has stopped renewing its Lease: a VM of the Runner may still run there; the Runner goes when that host is back and has destroyed it. If it is dead for good, say so by deleting it: kubectl delete machost g',
+      });
+      const told = { ...held, status: status ?? held.status };
+      expect(decide(facts(told as Runner, { host: 'present', lostHolders }))).toEqual({});
+    },
+  );
+
+  test('is left to the host that has its VM as long as that answers', () => {
+    const held = dying({ status: { phase: 'TearingDown' } }, finalizers);
+    expect(decide(facts(held, { host: 'present', lostHolders }))).toEqual({});
   });
 });

@@ -18,7 +18,8 @@ import { type BoundHost, isOver } from './ledger.ts';
  *                      └───────a start has failed, and no host ──┘
  *
  * A bound Runner whose host is lost waits like one that is not bound, unless its gate is passed: then it stays. Where
- * its host was deleted it is Error once nothing holds it any more.
+ * its host was deleted, and it is not to be bound anew, it is Error once nothing holds it any more. One that is being
+ * deleted is told of the lost host that keeps it.
  *
  * That a Runner is bound, that its host is back, and how it ends there, is for the node daemon to say.
  */
@@ -35,12 +36,20 @@ export interface RunnerFacts {
   readonly hostKind?: HostKind | undefined;
   /** Finalizers of hosts that were declared dead: line 12 of the binding protocol. */
   readonly deadHolds: readonly string[];
+  /** Hosts that hold a VM of it, or what may be one, and whose Lease was judged stale. */
+  readonly lostHolders: readonly Holder[];
   /** Since the controller last wrote this status; undefined where it never did. */
   readonly sinceToldMs: number | undefined;
   /** Since the Runner was created. No setting of the wall clock changes it. */
   readonly ageMs: number;
   /** Epoch milliseconds. */
   readonly now: number;
+}
+
+export interface Holder {
+  readonly hostName: string;
+  /** undefined where there is no such host object. */
+  readonly hostKind: HostKind | undefined;
 }
 
 export interface Decision {
@@ -58,11 +67,21 @@ export const DEADLINE_EXCEEDED = 'DeadlineExceeded';
 /** Reason of the conditions of a Runner that ended with its host; a live node daemon says the same. */
 export const HOST_DELETED = 'HostDeleted';
 
+/** Reason of Ready=Unknown, and of the Event, of a Runner that a host holds which does not renew its Lease. */
+export const HOST_LOST = 'HostLost';
+
 /** Least time between two writes of the controller to one Runner's status. */
 export const RETELL_AFTER_MS = 30_000;
 
 export const boundMessage = (hostName: string, attempt: number): string =>
   `bound to host ${hostName}, attempt ${attempt}`;
+
+/** Of a Runner that is bound anew: why, where its host was lost. What has failed its node daemon has told. */
+export function givenUp(runner: Runner): string | undefined {
+  const { binding } = runner.spec;
+  if (binding === undefined || hasFailed(runner)) return undefined;
+  return `attempt ${binding.attempt} is given up: host ${binding.hostName} was lost before the setup script was permitted to run`;
+}
 
 type Said = Pick<Condition, 'type' | 'status' | 'reason' | 'message'>;
 
@@ -77,29 +96,45 @@ export function decide(facts: RunnerFacts): Decision {
   if (deadHolds.length > 0) return { release: deadHolds };
   if (isPending(runner, boundHostOf(host))) return pending(facts);
   const { binding } = runner.spec;
-  if (binding === undefined || isOver(runner)) return {};
-  if (host === 'gone' && !isHeld(runner)) return { status: hostDeleted(facts, binding.hostName) };
-  return boundHostOf(host) === 'there' ? {} : tell(facts, lost(facts, binding));
+  if (binding === undefined) return {};
+  const isDying = runner.metadata.deletionTimestamp !== undefined;
+  if (isOver(runner)) return isDying ? dying(facts) : {};
+  if (host === 'gone' && !isDying && !isHeld(runner)) return { status: hostDeleted(facts, binding.hostName) };
+  if (boundHostOf(host) !== 'there') return tell(facts, lost(facts, binding));
+  return isDying ? dying(facts) : {};
 }
 
-/** Whether something may be left of the bound attempt. One that is being deleted goes without a word. */
+/** Whether something may be left of the bound attempt. */
 const isHeld = ({ metadata, spec: { binding } }: Runner): boolean =>
-  metadata.deletionTimestamp !== undefined ||
   holdsOf(metadata).some(
     ({ hostName, attempt }) => hostName === binding?.hostName && attempt === binding.attempt,
   );
+
+/** As long as the host of the bound attempt destroys its VM, that host tells. */
+function dying(facts: RunnerFacts): Decision {
+  const { runner, host, lostHolders } = facts;
+  const [holder] = lostHolders;
+  if (holder === undefined || (isHeld(runner) && boundHostOf(host) === 'there')) return {};
+  const { hostName } = holder;
+  const message = `host ${hostName} has stopped renewing its Lease: a VM of the Runner may still run there; the Runner goes when that host is back and has destroyed it. ${declareDead('it', holder)}`;
+  return tell(facts, [{ type: 'Ready', status: 'Unknown', reason: HOST_LOST, message: clip(message) }]);
+}
+
+const declareDead = (what: string, { hostName, hostKind = 'LinuxHost' }: Holder): string =>
+  `If ${what} is dead for good, say so by deleting it: kubectl delete ${hostKind.toLowerCase()} ${hostName}`;
 
 function pending(facts: RunnerFacts): Decision {
   const { runner, verdict, ageMs } = facts;
   const { binding } = runner.spec;
   const leftMs = deadlineInMs(runner, ageMs);
-  if (binding !== undefined && !hasFailed(runner)) {
-    // It is bound elsewhere at once, or there is a verdict; past its deadline it is not judged.
-    const isToBeJudged = verdict === undefined && !(leftMs !== undefined && leftMs <= 0);
-    return isToBeJudged ? {} : tell(facts, lost(facts, binding));
+  const hostLost = binding !== undefined && !hasFailed(runner) ? binding : undefined;
+  if (leftMs !== undefined && leftMs <= 0) {
+    // Its VM may still be there: nobody ends a Runner before that was seen gone.
+    const mayRun = hostLost !== undefined && (facts.host !== 'gone' || isHeld(runner));
+    return mayRun ? tell(facts, lost(facts, hostLost)) : { status: exceeded(facts) };
   }
-  if (leftMs !== undefined && leftMs <= 0) return { status: exceeded(facts) };
-  const said: Decision = verdict === undefined ? {} : tellWaiting(facts, verdict);
+  // Without a verdict it is bound at once, or there is one soon.
+  const said: Decision = verdict === undefined ? {} : tellWaiting(facts, verdict, hostLost);
   if (leftMs === undefined) return said;
   return { ...said, requeueAfterMs: Math.min(leftMs, said.requeueAfterMs ?? leftMs) };
 }
@@ -149,7 +184,8 @@ function ended(
 }
 
 /** While a start has only just failed, what its node daemon said of that stands. */
-function tellWaiting(facts: RunnerFacts, verdict: Verdict): Decision {
+function tellWaiting(facts: RunnerFacts, verdict: Verdict, hostLost: Binding | undefined): Decision {
+  if (hostLost !== undefined) return tell(facts, lost(facts, hostLost));
   if (verdict.reason === 'BackingOff' && hasFailed(facts.runner)) return {};
   return tell(facts, waiting(facts.runner, verdict));
 }
@@ -177,23 +213,27 @@ function lost(facts: RunnerFacts, { hostName, attempt }: Binding): Said[] {
       reason: 'Bound',
       message: boundMessage(hostName, attempt),
     },
-    { type: 'Ready', status: 'Unknown', reason: 'HostLost', message: clip(whyLost(facts, hostName)) },
+    { type: 'Ready', status: 'Unknown', reason: HOST_LOST, message: clip(whyLost(facts, hostName)) },
   ];
 }
 
 /** What has happened, what the Runner waits for, and what a person may do. */
-function whyLost({ runner, host, hostKind, verdict }: RunnerFacts, hostName: string): string {
+function whyLost({ runner, host, hostKind, verdict, ageMs }: RunnerFacts, hostName: string): string {
   const what =
     host === 'gone'
       ? `host ${hostName} does not exist any more as it was when the Runner was bound to it`
       : `host ${hostName} has stopped renewing its Lease: the VM may still run there`;
-  if (isPending(runner, 'lost')) {
+  const leftMs = deadlineInMs(runner, ageMs);
+  const isLate = leftMs !== undefined && leftMs <= 0;
+  if (isPending(runner, 'lost') && !isLate) {
     const why = verdict === undefined ? '' : ` (${verdict.message})`;
     return `${what}; its setup script has not begun, so that it is bound anew as soon as another host fits${why}`;
   }
-  if (host === 'gone') return `${what}; the Runner is over once its VM is known to be gone`;
-  const declare = `kubectl delete ${(hostKind ?? 'LinuxHost').toLowerCase()} ${hostName}`;
-  return `${what}; the Runner waits for it to come back. If it is dead for good, say so by deleting it: ${declare}`;
+  const over = 'the Runner is over once its VM is known to be gone';
+  const end = isLate ? `its time is up (activeDeadlineSeconds), and ${over}` : over;
+  if (host === 'gone') return `${what}; ${end}`;
+  const then = isLate ? end : 'the Runner waits for it to come back';
+  return `${what}; ${then}. ${declareDead(isLate ? 'the host' : 'it', { hostName, hostKind })}`;
 }
 
 function tell({ runner, sinceToldMs, now }: RunnerFacts, said: readonly Said[]): Decision {

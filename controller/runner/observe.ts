@@ -4,7 +4,7 @@ import type { Runner } from '../../crds/runner.ts';
 import type { ObjectRef, Stored } from '../../kube/object.ts';
 import type { Resources } from '../../kube/resources.ts';
 import { isPending } from './binder.ts';
-import { boundHostOf, type RunnerFacts } from './decide.ts';
+import { boundHostOf, type Holder, type RunnerFacts } from './decide.ts';
 import type { Verdict } from './explain.ts';
 import type { Heartbeat } from './facts.ts';
 
@@ -33,13 +33,22 @@ export async function observe(sources: RunnerSources, ref: ObjectRef): Promise<R
     runner,
     verdict: isPending(runner, boundHostOf(host)) ? sources.verdict(runner.metadata.uid) : undefined,
     host,
-    hostKind: binding && HOST_KINDS.find((kind) => sources.host(kind, binding.hostName) !== undefined),
+    hostKind: binding && kindOf(sources, binding.hostName),
     deadHolds: await deadHolds(sources, runner),
+    lostHolders: lostHolders(sources, runner),
     sinceToldMs: sources.sinceTold(runner),
     ageMs: sources.age(runner),
     now: sources.now(),
   };
 }
+
+const kindOf = (sources: RunnerSources, name: string): HostKind | undefined =>
+  HOST_KINDS.find((kind) => sources.host(kind, name) !== undefined);
+
+const lostHolders = (sources: RunnerSources, { metadata }: Runner): Holder[] =>
+  holdsOf(metadata)
+    .filter(({ hostName }) => sources.heartbeat(hostName) === 'lost')
+    .map(({ hostName }) => ({ hostName, hostKind: kindOf(sources, hostName) }));
 
 /** A host that is not known as it was at binding is gone only when a quorum read of both kinds says so. */
 async function hostOf(sources: RunnerSources, runner: Runner): Promise<RunnerFacts['host']> {

@@ -3,6 +3,7 @@ import { HOST_FINALIZER, type Host } from '../../crds/host.ts';
 import { finalizerName } from '../../crds/meta.ts';
 import { LINUX_HOSTS, RUNNERS } from '../../crds/resources.ts';
 import type { Runner } from '../../crds/runner.ts';
+import { EVENTS } from '../../kube/events.ts';
 import type { Stored } from '../../kube/object.ts';
 import { interfered } from './controller-client.ts';
 import { SkippingClock } from './controller-clock.ts';
@@ -78,6 +79,37 @@ describe('a Runner whose host is lost', () => {
     const other = await registered(world, 1);
     await world.attempt('r', 2);
     expect(world.get('r')?.spec.binding?.hostName).toBe(nameOf(other));
+  });
+
+  test('is told of the lost host that keeps it when it is deleted after it was bound elsewhere', async () => {
+    const { world, clock, lost } = await boundToOne();
+    const other = await registered(world, 1);
+    await untilLater(world, clock, [other], 'attempt 2', () => world.get('r')?.spec.binding?.attempt === 2);
+    await world.eventually('an Event that says why', async () => {
+      const { items } = await world.client.resources(EVENTS).list({ namespace: world.namespace });
+      return items.find(({ reason, note }) => reason === 'HostLost' && note.includes(nameOf(lost)));
+    });
+    await world.client.resources<Runner>(RUNNERS).delete({ namespace: world.namespace, name: 'r' });
+    await world.letGo('r', finalizerName(nameOf(other), 2));
+    const says = () => world.condition('r', 'Ready')?.message ?? '';
+    await world.until('HostLost', () => says().includes(`kubectl delete linuxhost ${nameOf(lost)}`), says);
+  });
+
+  test('is over when its deadline has passed and that host was deleted, though nothing was told in between', async () => {
+    const { world } = suite;
+    await withBasics(world);
+    const clock = new SkippingClock();
+    const lost = await registered(world, 1);
+    await world.controller({ clock });
+    await world.runner('r', { spec: { activeDeadlineSeconds: 3_600 } });
+    await world.attempt('r', 1);
+    await untilLater(world, clock, [], 'the host to be Unknown', () => isUnknown(world, lost));
+    await world.client.resources<Host>(LINUX_HOSTS).delete({ name: nameOf(lost) });
+    await world.until('nothing to hold it', () => (world.get('r')?.metadata.finalizers ?? []).length === 0);
+    expect(world.get('r')?.status?.phase).not.toBe('Error');
+    clock.skip(3_600_000);
+    await world.until('Error', () => world.get('r')?.status?.phase === 'Error');
+    expect(world.condition('r', 'Stalled')).toMatchObject({ reason: 'DeadlineExceeded' });
   });
 
   test('stays there once the script was permitted to run, says how to declare the host dead', async () => {

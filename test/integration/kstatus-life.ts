@@ -157,6 +157,7 @@ export class RunnerLife {
       runner: this.runner,
       sinceToldMs: undefined,
       deadHolds: [],
+      lostHolders: [],
       ageMs: 0,
       now: this.#now,
       ...facts,
