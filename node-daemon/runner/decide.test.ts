@@ -238,13 +238,8 @@ describe('a VM that runs', () => {
   });
 
   test.each([
-    ['passed here', { gatePassedHere: true }, ['startScript']],
+    ['passed here, and the script seen to have begun', { gatePassedHere: true }, ['observeScript']],
     ['passed by a daemon that is gone', {}, ['observeScript']],
-    [
-      'passed here, no trace of the script',
-      { gatePassedHere: true, script: { state: 'absent' } },
-      ['startScript'],
-    ],
     ['running, not watched', { script: { state: 'running' } }, ['watchScript']],
     ['running, watched', { script: { state: 'running' }, scriptWatched: true }, []],
     ['starting', { script: { state: 'starting' } }, []],
@@ -258,6 +253,19 @@ describe('a VM that runs', () => {
     });
     expect(does(given)).toEqual(expected);
   });
+
+  test.each(['unobserved', 'absent', 'incomplete'] as const)(
+    'whose script is %s is given it by whoever passed the gate',
+    (state) => {
+      const given = facts({
+        runner: { is: 'bound', runner: runner({ status: gated() }) },
+        bundle: bundle(sshReady),
+        vm: 'present',
+        session: { ssh: { state: 'connected' }, gatePassedHere: true, script: { state } },
+      });
+      expect(does(given)).toEqual(['startScript']);
+    },
+  );
 
   test.each([
     [{ state: 'running' }, NOW],
@@ -288,6 +296,21 @@ describe('a VM that runs', () => {
       { do: 'recordOutcome', outcome: { phase: 'Error', reason } },
     ]);
   });
+
+  test.each(['absent', 'incomplete'] as const)(
+    'whose script was seen to run is not given it again by a guest that has reset and knows it as %s',
+    (state) => {
+      const given = facts({
+        runner: { is: 'bound', runner: runner({ status: gated() }) },
+        bundle: bundle({ ...sshReady, scriptStartedAt: NOW - 500 }),
+        vm: 'present',
+        session: { ssh: { state: 'connected' }, gatePassedHere: true, script: { state } },
+      });
+      expect(decide(given).actions).toMatchObject([
+        { do: 'recordOutcome', outcome: { phase: 'Error', reason: 'ScriptUnknown' } },
+      ]);
+    },
+  );
 
   test('whose agent sees no Actions runner says nothing of it until there is one', () => {
     const status = gated({ phase: 'Running' });

@@ -2,7 +2,7 @@ import { hasFailed } from '../../crds/attempts.ts';
 import type { Runner, RunnerStatus } from '../../crds/runner.ts';
 import type { Stored } from '../../kube/object.ts';
 import type { BundleFacts, Outcome, ReadyReason, RunnerFacts } from './facts.ts';
-import { awaitsScript, judge } from './judge.ts';
+import { awaitsScript, judge, mayStartScript } from './judge.ts';
 import { desiredStatus, type StatusDecision } from './status.ts';
 
 /**
@@ -214,15 +214,15 @@ function progressStarted(facts: RunnerFacts, runner: Stored<Runner>, bundle: Bun
 
 /** Line 6, the gate: only the API server's own word that this attempt may run the script starts it. */
 function progressScript(facts: RunnerFacts, runner: Stored<Runner>, bundle: BundleFacts): Action[] {
-  const { script, gatePassedHere, scriptWatched } = facts.session;
+  const { script, scriptWatched } = facts.session;
   if (runner.spec.setupScript === undefined) return [];
   if (runner.status?.scriptAttempt !== bundle.attempt) return [];
   switch (script.state) {
     case 'unobserved':
-      return gatePassedHere ? startScript(facts) : [{ do: 'observeScript' }];
+      return mayStartScript(facts, bundle) ? startScript(facts) : [{ do: 'observeScript' }];
     case 'absent':
     case 'incomplete':
-      return gatePassedHere ? startScript(facts) : [];
+      return mayStartScript(facts, bundle) ? startScript(facts) : [];
     case 'running':
       return scriptWatched ? [] : [{ do: 'watchScript' }];
     case 'starting':

@@ -102,7 +102,7 @@ function judgeBoot(facts: RunnerFacts, over: Over): Verdict {
 
 function judgeScript(facts: RunnerFacts, runner: Runner, bundle: BundleFacts, over: Over): Verdict {
   const { session } = facts;
-  const { script, gatePassedHere } = session;
+  const { script } = session;
   const gatePassed = runner.status?.scriptAttempt === bundle.attempt;
   if (script.state === 'exited' && script.exitCode !== 0) {
     return over('Error', 'ScriptFailed', `the setup script exited with code ${script.exitCode}`);
@@ -110,15 +110,15 @@ function judgeScript(facts: RunnerFacts, runner: Runner, bundle: BundleFacts, ov
   if (script.state === 'vanished') {
     return over('Error', 'ScriptLost', "the setup script's process is gone and left no exit code");
   }
-  if (script.state === 'incomplete' && !gatePassedHere) {
+  if (script.state === 'incomplete' && !mayStartScript(facts, bundle)) {
     return over(
       'Error',
       'ScriptUnknown',
-      'the setup script was being sent when the node daemon stopped; it is never run twice',
+      'the guest knows no more of the setup script than that it was being sent; it is never run twice',
     );
   }
   if (script.state === 'impossible') return over('Error', 'ScriptFailed', script.message);
-  if (script.state === 'absent' && gatePassed && !gatePassedHere) {
+  if (script.state === 'absent' && gatePassed && !mayStartScript(facts, bundle)) {
     return over(
       'Error',
       'ScriptUnknown',
@@ -132,6 +132,13 @@ function judgeScript(facts: RunnerFacts, runner: Runner, bundle: BundleFacts, ov
   if (completed.outcome !== undefined) return completed;
   return judgeSetupTime(facts, runner, bundle, over, completed.dueInMs);
 }
+
+/**
+ * Line 7: a script that left no trace is started by none but the process that passed the gate, and only until it was seen
+ * to have begun. A guest that resets may forget that it has.
+ */
+export const mayStartScript = ({ session }: RunnerFacts, bundle: BundleFacts): boolean =>
+  session.gatePassedHere && bundle.scriptStartedAt === undefined;
 
 /** SSH is wanted as long as the script has something left to tell. */
 export const awaitsScript = ({ session }: RunnerFacts, runner: Runner): boolean =>
