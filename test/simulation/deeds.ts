@@ -11,6 +11,7 @@ type Doing<N extends DeedName> = (world: World, deed: Extract<Deed, { do: N }>) 
 /** Carries one deed out, and mends what it broke when its time is over. */
 export function carryOut(world: World, deed: Deed): void {
   world.trace.add('PLAN', JSON.stringify(deed));
+  world.truth.trouble(deed);
   (DEEDS[deed.do] as Doing<DeedName>)(world, deed as never);
 }
 
@@ -50,6 +51,7 @@ function mend(world: World, host: SimHost): void {
   host.isBlind = false;
   host.startsFail = 0;
   host.bootsHang = 0;
+  host.clonesTakeMs.length = 0;
   for (const vm of host.vms()) vm.isStuck = false;
   const kind = host.kind;
   if (world.server.get(kind, { name: host.name }) !== undefined) {
@@ -118,6 +120,13 @@ const DEEDS: { readonly [N in DeedName]: Doing<N> } = {
     const vm = anyVm(world, world.host(host));
     if (vm !== undefined) vm.isHung = true;
   },
+  resetGuest: (world, { host: name }) => {
+    const host = world.host(name);
+    // That a script has begun which its daemon never heard of and its guest forgets, nobody could know.
+    const hasBegun = (vm: SimVm): boolean => host.disk.metadata(vm.identity)?.scriptStartedAt !== undefined;
+    const vm = host.vms().find((one) => one.answers && hasBegun(one));
+    if (vm !== undefined) host.reset(vm);
+  },
   stickVm: (world, { host, forMs }) => {
     const vm = anyVm(world, world.host(host));
     if (vm !== undefined) during(world, forMs, vm, 'isStuck');
@@ -127,6 +136,9 @@ const DEEDS: { readonly [N in DeedName]: Doing<N> } = {
   },
   leakSlots: (world, { host }) => {
     world.host(host).hasLeakedSlots = true;
+  },
+  slowClones: (world, { host, times, byMs }) => {
+    for (let left = times; left > 0; left -= 1) world.host(host).clonesTakeMs.push(byMs);
   },
   hangBoots: (world, { host, times }) => {
     world.host(host).bootsHang += times;

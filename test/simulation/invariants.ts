@@ -57,6 +57,7 @@ export class Invariants {
         if (elsewhere !== host && other.identity.uid === identity.uid) this.#checkOlder(elsewhere, other, vm);
       }
     }
+    this.#checkHeld(host, identity);
     const room = hostObject(this.#world.server, host.name)?.status?.allocatable?.runners;
     if (room !== undefined && host.vms().length + 1 > room) {
       this.violated(`2: ${host.name} runs ${host.vms().length + 1} VMs and has room for ${room}`);
@@ -193,6 +194,16 @@ export class Invariants {
     if (host.vms().some(({ identity }) => identity.uid === uid)) {
       this.violated(`4: ${runner.metadata.name} was told to be ${runner.status?.phase} while its VM ran`);
     }
+  }
+
+  /** 4: nothing runs that nothing holds, unless the host was declared dead. */
+  #checkHeld(host: SimHost, { uid, attempt, hostUid }: VmIdentity): void {
+    if (hostObject(this.#world.server, host.name)?.metadata.uid !== hostUid) return;
+    const holds = holdsOf(this.#runner(uid) ?? ({ metadata: {} } as Runner));
+    if (holds.some((hold) => hold.host === host.name && hold.attempt === attempt)) return;
+    this.violated(
+      `4: ${host.name} starts the VM of ${this.#world.nameOf({ uid, attempt })} without a finalizer`,
+    );
   }
 
   /** 5 */

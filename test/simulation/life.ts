@@ -42,6 +42,7 @@ export class Life {
   readonly id: string;
   readonly clock: Clock;
   readonly random: Random;
+  readonly bornAt: number;
   readonly #options: LifeOptions;
   readonly #onDeath = new Set<() => void>();
   #dead = false;
@@ -52,6 +53,7 @@ export class Life {
     this.id = `${options.name}#${options.number}`;
     this.random = options.random;
     const { timeline, machine } = options;
+    this.bornAt = timeline.now;
     this.clock = {
       now: () => EPOCH + timeline.now + machine.wallErrorMs,
       monotonic: () => timeline.now - machine.bootedAt,

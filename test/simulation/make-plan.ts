@@ -11,7 +11,11 @@ export function makePlan(seed: number): Plan {
   const hosts = makeHosts(random);
   const elects = random.chance(0.4);
   const controllers = elects && random.chance(0.6) ? ['controller', 'controller-b'] : ['controller'];
-  const steps = [...makeRunners(random, hosts), ...makeFaults(random, { hosts, controllers })];
+  const steps = [
+    ...makeRunners(random, hosts),
+    ...makeFaults(random, { hosts, controllers }),
+    ...makeLoss(random, hosts),
+  ];
   return { seed, hosts, controllers, elects, steps: steps.toSorted((a, b) => a.at - b.at) };
 }
 
@@ -25,10 +29,12 @@ function makeHosts(random: Random): HostPlan[] {
 function makeRunners(random: Random, hosts: readonly HostPlan[]): Step[] {
   const steps: Step[] = [];
   const hasMac = hosts.some(({ kind }) => kind === 'MacHost');
-  for (let number = random.int(1, 6); number > 0; number -= 1) {
+  // All at once, and more than there is room for: bindings queue.
+  const burstAt = random.chance(0.3) ? random.int(0, 70_000) : undefined;
+  for (let number = burstAt === undefined ? random.int(1, 6) : random.int(4, 9); number > 0; number -= 1) {
     const name = `r${number}`;
     const wish = makeWish(random, hasMac);
-    const at = random.int(0, 70_000);
+    const at = burstAt === undefined ? random.int(0, 70_000) : burstAt + random.int(0, 500);
     steps.push({ at, deed: { do: 'create', name, wish } });
     if (!random.chance(0.45)) continue;
     const gone = at + random.int(50, 60_000);
@@ -75,6 +81,23 @@ function makeFaults(random: Random, cast: Cast): Step[] {
   });
 }
 
+/** A host is lost for long enough that everybody notices, in the midst of starts. */
+function makeLoss(random: Random, hosts: readonly HostPlan[]): Step[] {
+  if (!random.chance(0.25)) return [];
+  const { name: host } = random.pick(hosts as [HostPlan, ...HostPlan[]]);
+  const hasMac = hosts.some(({ kind }) => kind === 'MacHost');
+  const at = random.int(15_000, 60_000);
+  const forMs = random.int(50_000, 110_000);
+  const loss: Deed = random.chance(0.7)
+    ? { do: 'cut', who: host, way: random.pick(['none', 'oneWay']), forMs }
+    : { do: 'kill', who: host, downMs: forMs };
+  const created = Array.from({ length: random.int(1, 3) }, (_, index): Step => {
+    const deed: Deed = { do: 'create', name: `lost${index + 1}`, wish: makeWish(random, hasMac) };
+    return { at: at - random.int(50, 12_000), deed };
+  });
+  return [...created, { at, deed: loss }];
+}
+
 /** How often each kind of fault is drawn, against the others. */
 const WEIGHTS = {
   kill: 3,
@@ -95,8 +118,10 @@ const WEIGHTS = {
   endVm: 3,
   hangVm: 2,
   stickVm: 1,
+  resetGuest: 2,
   failClones: 2,
   hangBoots: 2,
+  slowClones: 2,
   leakSlots: 1,
   removeBundle: 1,
   deleteLease: 1,
@@ -134,9 +159,11 @@ function makeFault(random: Random, { hosts, controllers }: Cast): Deed {
     blind: () => ({ do: 'blind', host, forMs }),
     endVm: () => ({ do: 'endVm', host }),
     hangVm: () => ({ do: 'hangVm', host }),
+    resetGuest: () => ({ do: 'resetGuest', host }),
     stickVm: () => ({ do: 'stickVm', host, forMs }),
     failClones: () => ({ do: 'failClones', host, times }),
     leakSlots: () => ({ do: 'leakSlots', host }),
+    slowClones: () => ({ do: 'slowClones', host, times, byMs: random.int(10_000, 70_000) }),
     hangBoots: () => ({ do: 'hangBoots', host, times: 1 }),
     removeBundle: () => ({ do: 'removeBundle', host }),
     deleteLease: () => ({ do: 'deleteLease', host }),

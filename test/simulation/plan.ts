@@ -31,9 +31,11 @@ export type Deed =
   | { readonly do: 'blind'; readonly host: Who; readonly forMs: number }
   | { readonly do: 'endVm'; readonly host: Who }
   | { readonly do: 'hangVm'; readonly host: Who }
+  | { readonly do: 'resetGuest'; readonly host: Who }
   | { readonly do: 'stickVm'; readonly host: Who; readonly forMs: number }
   | { readonly do: 'failClones'; readonly host: Who; readonly times: number }
   | { readonly do: 'leakSlots'; readonly host: Who }
+  | { readonly do: 'slowClones'; readonly host: Who; readonly times: number; readonly byMs: number }
   | { readonly do: 'hangBoots'; readonly host: Who; readonly times: number }
   | { readonly do: 'removeBundle'; readonly host: Who }
   | { readonly do: 'deleteLease'; readonly host: Who }

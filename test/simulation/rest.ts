@@ -4,6 +4,7 @@ import { getCondition, isTrue } from '../../kube/conditions.ts';
 import { parseBundleName } from '../../node-daemon/vm/bundle.ts';
 import { fits, hasFailed, holdsOf, hostObject, isOver, roomOf, runnersOf, sum, takenOf } from './claims.ts';
 import type { SimHost } from './host/host.ts';
+import type { SimVm } from './host/vm.ts';
 import { EPOCH } from './life.ts';
 import type { World } from './world.ts';
 
@@ -38,6 +39,7 @@ function runnerUnrest(world: World, runner: Runner): string[] {
   if (ready?.status !== 'True') return tell(`is ${status?.phase}, neither ready nor over (${ready?.reason})`);
   if (vm === undefined) return tell(`is told to be ready, and has no VM on ${binding.hostName}`);
   if (vm.identity.attempt !== binding.attempt) return tell('is ready by the VM of another attempt');
+  if (isJobOver(runner, vm)) return tell('is told to be ready, and its job is over');
   if (status?.ipAddress !== undefined && status.ipAddress !== vm.prepared.endpoints.guestIp) {
     return tell("is told to have an address that is not its VM's");
   }
@@ -58,6 +60,11 @@ function isPastTtl({ timeline }: World, { spec, status }: Runner): boolean {
   const { ttlSecondsAfterFinished: ttl } = spec;
   if (ttl === undefined || status?.finishedAt === undefined) return false;
   return EPOCH + timeline.now > Date.parse(status.finishedAt) + (ttl + 90) * 1_000;
+}
+
+function isJobOver({ spec: { completion } }: Runner, { script, agent }: SimVm): boolean {
+  if (completion === 'Never' || script.state !== 'exited') return false;
+  return completion === 'Script' || agent === 'Finished';
 }
 
 /** A Runner may wait for ever, if it says why, and if that is true. */

@@ -1,8 +1,6 @@
 import type { Plan, Step } from './plan.ts';
 import { type Result, simulate } from './simulate.ts';
-
-/** What was broken, without the particulars: the invariant's number. */
-export const kindOf = (violation: string | undefined): string => violation?.split(':')[0] ?? '';
+import { kindOf } from './tally.ts';
 
 /**
  * The smallest plan found that breaks the same invariant: steps are left out, in halves, quarters and so on

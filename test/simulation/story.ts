@@ -1,6 +1,7 @@
 import type { Deed, Plan } from './plan.ts';
-import { kindOf, replay, shrink } from './shrink.ts';
+import { replay, shrink } from './shrink.ts';
 import type { Result } from './simulate.ts';
+import { kindOf } from './tally.ts';
 import type { TraceLine } from './trace.ts';
 
 /** Lines before the end that a short story keeps. */
@@ -115,12 +116,16 @@ function hostDeedInWords(deed: HostDeed): string {
       return `a VM of ${deed.host} ends by itself`;
     case 'hangVm':
       return `a VM of ${deed.host} stops answering`;
+    case 'resetGuest':
+      return `a guest of ${deed.host} resets, and of its script's beginning nothing was written to its disk yet`;
     case 'stickVm':
       return `a VM of ${deed.host} cannot be killed for ${span(deed.forMs)}`;
     case 'failClones':
       return `the next ${deed.times} clones on ${deed.host} fail`;
     case 'leakSlots':
       return `the hypervisor of ${deed.host} counts VMs that are gone, and starts none before a reboot`;
+    case 'slowClones':
+      return `the next ${deed.times} clones on ${deed.host} take ${span(deed.byMs)}`;
     case 'hangBoots':
       return `the next ${deed.times} guests on ${deed.host} never boot`;
     case 'removeBundle':

@@ -14,6 +14,9 @@ export interface Tally {
   readonly recoveries: readonly number[];
 }
 
+/** What was broken, without the particulars: the invariant's number. */
+export const kindOf = (violation: string | undefined): string => violation?.split(':')[0] ?? '';
+
 export const NO_TALLY: Tally = {
   seeds: 0,
   failures: [],

@@ -1,6 +1,14 @@
 import { runHere } from './workers.ts';
 
 /** A process that runs the seeds which its parent asks for. */
-process.on('message', ({ from, seeds }: { from: number; seeds: number }) => {
-  void runHere(from, seeds).then((tally) => process.send?.(tally));
+process.on('message', ({ from, seeds, untilFailure }: WorkOrder) => {
+  void runHere(from, seeds, untilFailure).then((tally) => process.send?.(tally));
 });
+
+/** What a parent sends. */
+export interface WorkOrder {
+  readonly from: number;
+  readonly seeds: number;
+  /** A failure ends it. */
+  readonly untilFailure: boolean;
+}

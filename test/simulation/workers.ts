@@ -3,6 +3,7 @@ import { fileURLToPath } from 'node:url';
 import { makePlan } from './make-plan.ts';
 import { simulate } from './simulate.ts';
 import { NO_TALLY, type Tally, tallyOf, together } from './tally.ts';
+import type { WorkOrder } from './worker.ts';
 
 /** Seeds that a worker gets at once. */
 const CHUNK = 50;
@@ -42,7 +43,8 @@ export async function runAll(work: Work): Promise<Tally> {
     while (next < end && !(work.untilFailure && tally.failures.length > 0)) {
       const from = next;
       next = Math.min(end, next + CHUNK);
-      const more = await ask(child, from, next - from);
+      const { untilFailure } = work;
+      const more = await ask(child, { from, seeds: next - from, untilFailure });
       tally = together(tally, more);
       work.onProgress?.(tally);
     }
@@ -57,14 +59,14 @@ export async function runAll(work: Work): Promise<Tally> {
 
 const startWorker = (): ChildProcess => fork(fileURLToPath(new URL('./worker.ts', import.meta.url)));
 
-function ask(child: ChildProcess, from: number, seeds: number): Promise<Tally> {
+function ask(child: ChildProcess, order: WorkOrder): Promise<Tally> {
   const { promise, resolve, reject } = Promise.withResolvers<Tally>();
-  const gone = (): void => reject(new Error(`a worker ended while it ran seeds from ${from}`));
+  const gone = (): void => reject(new Error(`a worker ended while it ran seeds from ${order.from}`));
   child.once('exit', gone);
   child.once('message', (tally) => {
     child.off('exit', gone);
     resolve(tally as Tally);
   });
-  child.send({ from, seeds });
+  child.send(order);
   return promise;
 }

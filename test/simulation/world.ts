@@ -21,6 +21,7 @@ import { Process, type Program } from './process.ts';
 import { Random } from './random.ts';
 import { Timeline } from './timeline.ts';
 import { Trace } from './trace.ts';
+import { Truth } from './truth.ts';
 import { tellCommits } from './words.ts';
 
 /** A whole system: one API server, one controller, hosts. All of it happens on one timeline. */
@@ -35,6 +36,7 @@ export class World implements HostWorld {
   readonly controllerClocks = new Map<string, MachineClock>();
   readonly processes = new Map<string, Process>();
   readonly invariants: Invariants;
+  readonly truth: Truth;
   /** Runners that ever were: UID → name. */
   readonly names = new Map<string, string>();
 
@@ -50,6 +52,7 @@ export class World implements HostWorld {
     this.frontend = new Frontend(this.server, this.timeline, this.random.stream('frontend'));
     this.hosts = plan.hosts.map((host) => this.#host(host));
     this.invariants = new Invariants(this);
+    this.truth = new Truth(this);
     tellCommits(this);
     for (const name of plan.controllers) this.#addController(name, plan.elects);
     for (const host of this.hosts) this.#addDaemon(host);
@@ -90,6 +93,7 @@ export class World implements HostWorld {
 
   checkSpawned(host: SimHost, vm: SimVm): void {
     this.invariants.spawned(host, vm);
+    this.truth.spawned(vm);
   }
 
   checkKill(host: SimHost, vm: SimVm): void {

@@ -95,8 +95,9 @@ function sessionWith(host: SimHost, life: Life, vm: SimVm): GuestSession {
     unsubscribe();
     resolve();
   };
+  const { resets } = vm;
   const unsubscribe = vm.onChange(() => {
-    if (!vm.isAlive && !life.isDead) close();
+    if ((!vm.isAlive || vm.resets !== resets) && !life.isDead) close();
   });
   const call = async (signal: AbortSignal): Promise<void> => {
     await life.takes(life.random.int(2, 20));
@@ -151,11 +152,12 @@ async function scriptEnd(
   vm: SimVm,
   signal: AbortSignal,
 ): Promise<Exclude<ScriptState, { state: 'running' }>> {
+  const { resets } = vm;
   while (vm.script.state === 'running') {
     await pause(life, WATCH_MS, (wake) => vm.onChange(wake), signal);
     await life.takes(1);
     signal.throwIfAborted();
-    if (!vm.answers) throw new Error('the SSH connection has ended');
+    if (!vm.answers || vm.resets !== resets) throw new Error('the SSH connection has ended');
   }
   return vm.script;
 }

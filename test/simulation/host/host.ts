@@ -68,6 +68,8 @@ export class SimHost implements MachineClock {
   isBlind = false;
   /** Clones that are yet to fail. */
   startsFail = 0;
+  /** Clones that are yet to take as long as this. */
+  readonly clonesTakeMs: number[] = [];
   /** VMs that are yet to boot without ever answering. */
   bootsHang = 0;
   /** Who takes guests' reports now. */
@@ -121,6 +123,8 @@ export class SimHost implements MachineClock {
   }
 
   cloneMs(): number {
+    const slow = this.clonesTakeMs.shift();
+    if (slow !== undefined) return slow;
     return this.#random.chance(0.15) ? this.#random.int(500, 4_000) : this.#random.int(10, 120);
   }
 
@@ -177,9 +181,21 @@ export class SimHost implements MachineClock {
     this.daemon?.run();
   }
 
+  /** The guest boots anew, with what it had written to its disk by then: not even that a script was begun. */
+  reset(vm: SimVm): void {
+    this.world.trace.add(this.name, `the guest of ${this.world.nameOf(vm.identity)} resets`);
+    vm.resets += 1;
+    vm.isSshUp = false;
+    vm.script = { state: 'absent' };
+    vm.agent = 'NoRunner';
+    vm.changed();
+    this.#boot(vm);
+  }
+
   /** The setup script begins. */
   guestRuns(vm: SimVm, script: string): void {
     const { timeline } = this.world;
+    const { resets } = vm;
     const plan = planOf(script);
     vm.ran.push(script);
     vm.script = { state: 'running', pid: 77 };
@@ -193,7 +209,7 @@ export class SimHost implements MachineClock {
       this.#agentLater(vm, plan.ms, 'Finished');
     }
     timeline.after(plan.ms + 50, () => {
-      if (!vm.isAlive || vm.isHung) return;
+      if (!vm.isAlive || vm.isHung || vm.resets !== resets) return;
       vm.script = { state: 'exited', exitCode: plan.exitCode };
       vm.changed();
     });
@@ -218,8 +234,9 @@ export class SimHost implements MachineClock {
       return;
     }
     const ms = this.#random.chance(0.1) ? this.#random.int(10_000, 20_000) : this.#random.int(800, 6_000);
+    const { resets } = vm;
     this.world.timeline.after(ms, () => {
-      if (!vm.isAlive || vm.isHung) return;
+      if (!vm.isAlive || vm.isHung || vm.resets !== resets) return;
       vm.isSshUp = true;
       vm.changed();
       this.#report(vm, 'Ready');
@@ -227,8 +244,9 @@ export class SimHost implements MachineClock {
   }
 
   #agentLater(vm: SimVm, ms: number, state: GuestRunnerState): void {
+    const { resets } = vm;
     this.world.timeline.after(ms, () => {
-      if (!vm.isAlive || vm.isHung) return;
+      if (!vm.isAlive || vm.isHung || vm.resets !== resets) return;
       vm.agent = state;
       this.#report(vm, 'State');
     });

@@ -27,6 +27,8 @@ export class SimVm {
   /** Scripts that ran. */
   readonly ran: string[] = [];
   output = '';
+  /** How often the guest has reset. */
+  resets = 0;
   agent: GuestRunnerState = 'NoRunner';
   #alive = true;
   readonly #listeners = new Set<() => void>();

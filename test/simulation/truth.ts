@@ -1,0 +1,135 @@
+import { HOST_KINDS, type Host } from '../../crds/host.ts';
+import { SYSTEM_NAMESPACE } from '../../crds/meta.ts';
+import type { Runner, RunnerStatus } from '../../crds/runner.ts';
+import { getCondition } from '../../kube/conditions.ts';
+import type { Commit } from './api-server/server.ts';
+import type { SimHost } from './host/host.ts';
+import type { SimVm } from './host/vm.ts';
+import { USER } from './names.ts';
+import type { Deed } from './plan.ts';
+import type { World } from './world.ts';
+
+/** A Lease's term. */
+const TERM_MS = 40_000;
+/** How late a host may be told to be lost: by then its Lease may be held again. */
+const TELLING_MS = 60_000;
+/** What a guest tells of its Actions runner, in the order in which it comes about. */
+const GUEST_STATES = ['NoRunner', 'Starting', 'Idle', 'Running', 'Finished'] as const;
+/** Whatever the API server goes through is a trouble of all. */
+const ALL = '*';
+
+/** What the API server is told of Runners and hosts, held against what is and was. */
+export class Truth {
+  readonly #world: World;
+  /** All VMs that ever ran of a Runner, by its UID. */
+  readonly #vms = new Map<string, SimVm[]>();
+  readonly #leases = new Map<string, { renewedAt: number; ranOutUntil: number }>();
+  /** Until when something is in somebody's way. */
+  readonly #troubledUntil = new Map<string, number>();
+
+  constructor(world: World) {
+    this.#world = world;
+    world.server.observers.add((commit) => this.#committed(commit));
+  }
+
+  spawned(vm: SimVm): void {
+    const { uid } = vm.identity;
+    this.#vms.set(uid, [...(this.#vms.get(uid) ?? []), vm]);
+  }
+
+  /** Something happens that may keep somebody from renewing a Lease. */
+  trouble(deed: Deed): void {
+    const who = 'who' in deed ? deed.who : 'host' in deed ? deed.host : ALL;
+    const forMs = 'forMs' in deed ? deed.forMs : 'downMs' in deed ? deed.downMs : 0;
+    const until = this.#world.timeline.now + forMs;
+    if (deed.do !== 'slowClones') this.#troubledUntil.set(who, Math.max(until, this.#until(who)));
+  }
+
+  #until(who: string): number {
+    return this.#troubledUntil.get(who) ?? Number.NEGATIVE_INFINITY;
+  }
+
+  #violated(what: string): void {
+    this.#world.invariants.violated(what);
+  }
+
+  #committed({ kind, object, old, by }: Commit): void {
+    if (kind.kind === 'Lease' && object.metadata.namespace === SYSTEM_NAMESPACE)
+      this.#renewed(object.metadata.name, by);
+    if (old === undefined || by === USER) return;
+    if (kind.kind === 'Runner') this.#runnerTold(object as unknown as Runner, old as unknown as Runner);
+    if (HOST_KINDS.some((one) => one === kind.kind)) {
+      this.#hostTold(object as unknown as Host, old as unknown as Host);
+    }
+  }
+
+  #runnerTold(now: Runner, old: Runner): void {
+    if (now.status === undefined) return;
+    const vms = this.#vms.get(now.metadata.uid ?? '') ?? [];
+    this.#checkEnd(now, old, vms);
+    const { ipAddress, guest } = now.status;
+    const tells = (what: string): void => this.#violated(`truth: ${now.metadata.name} is told ${what}`);
+    if (ipAddress !== undefined && ipAddress !== old.status?.ipAddress) {
+      const isIts = vms.some(({ prepared }) => prepared.endpoints.guestIp === ipAddress);
+      if (!isIts) tells(`to have the address ${ipAddress}, which none of its VMs has`);
+    }
+    if (guest !== undefined && guest.state !== old.status?.guest?.state) {
+      const hasCome = vms.some(
+        ({ agent }) => GUEST_STATES.indexOf(agent) >= GUEST_STATES.indexOf(guest.state),
+      );
+      if (!hasCome) tells(`to be ${guest.state} in its guest, which is not so yet`);
+    }
+  }
+
+  #checkEnd({ metadata, status }: Runner, old: Runner, vms: readonly SimVm[]): void {
+    if (status === undefined || status.phase === old.status?.phase) return;
+    const reason = getCondition(status.conditions, 'Finished')?.reason;
+    if (isTrueEnd(status, reason, vms)) return;
+    this.#violated(
+      `truth: ${metadata.name} is told to be ${status.phase} (${reason}), which none of its VMs bears out`,
+    );
+  }
+
+  #hostTold({ metadata, status }: Host, old: Host): void {
+    const isLost = (host: Host['status']): boolean =>
+      getCondition(host?.conditions, 'Ready')?.reason === 'LeaseStale';
+    if (!isLost(status) || isLost(old.status)) return;
+    const { renewedAt, ranOutUntil } = this.#lease(metadata.name);
+    const { now } = this.#world.timeline;
+    if (now - renewedAt >= TERM_MS || now - ranOutUntil <= TELLING_MS) return;
+    this.#violated(`line 8: ${metadata.name} is told to be lost, and its Lease has not run out`);
+  }
+
+  #lease(host: string): { readonly renewedAt: number; readonly ranOutUntil: number } {
+    const never = Number.NEGATIVE_INFINITY;
+    return this.#leases.get(host) ?? { renewedAt: never, ranOutUntil: never };
+  }
+
+  #renewed(name: string, by: string): void {
+    const { timeline, hosts } = this.#world;
+    const host = hosts.find((one) => one.name === name);
+    if (host === undefined || by === USER) return;
+    const { now } = timeline;
+    const before = this.#lease(name);
+    const ranOutUntil = now - before.renewedAt >= TERM_MS ? now : before.ranOutUntil;
+    this.#leases.set(name, { renewedAt: now, ranOutUntil });
+    timeline.after(TERM_MS, () => this.#checkHeld(host, now));
+  }
+
+  /** A daemon that runs and has the API server keeps its Lease, whatever else it does. */
+  #checkHeld(host: SimHost, renewedAt: number): void {
+    const { life } = host.daemon ?? {};
+    const isTroubled = Math.max(this.#until(host.name), this.#until(ALL)) >= renewedAt;
+    if (this.#lease(host.name).renewedAt !== renewedAt || isTroubled) return;
+    if (life === undefined || life.bornAt > renewedAt) return;
+    this.#violated(`heartbeat: ${host.name} let its Lease run out, and nothing was in its way`);
+  }
+}
+
+function isTrueEnd({ phase }: RunnerStatus, reason: string | undefined, vms: readonly SimVm[]): boolean {
+  if (phase === 'Finished' && reason === 'JobFinished') return vms.some(({ agent }) => agent === 'Finished');
+  if (phase === 'Finished')
+    return vms.some(({ script }) => script.state === 'exited' && script.exitCode === 0);
+  if (phase !== 'Error' || reason !== 'ScriptFailed') return true;
+  return vms.some(({ script }) => script.state === 'exited' && script.exitCode !== 0);
+}
