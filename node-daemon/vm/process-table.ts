@@ -19,6 +19,7 @@ export function systemProcessTable(platform: NodeJS.Platform = process.platform)
 interface ProcStat {
   readonly state: string;
   readonly session: number;
+  readonly threads: number;
   readonly startTime: string;
 }
 
@@ -28,16 +29,23 @@ export function parseProcStat(text: string): ProcStat | undefined {
     .slice(text.lastIndexOf(')') + 2)
     .trimEnd()
     .split(' ');
-  const [state, session, startTime] = [fields[0], fields[3], fields[19]];
+  const [state, session, threads, startTime] = [fields[0], fields[3], fields[17], fields[19]];
   if (state === undefined || session === undefined || startTime === undefined) return undefined;
-  return { state, session: Number(session), startTime };
+  return { state, session: Number(session), threads: Number(threads), startTime };
 }
+
+/**
+ * A zombie that waits to be reaped holds nothing. Its state alone does not say that it is one: the first thread of a
+ * process that is killed ends like one while others still hold files and ports.
+ */
+export const isGone = ({ state, threads }: Pick<ProcStat, 'state' | 'threads'>): boolean =>
+  state === 'X' || (state === 'Z' && threads <= 1);
 
 function procTable(): ProcessTable {
   const living = async (pid: number): Promise<ProcStat | undefined> => {
     const text = await readProc(`/proc/${pid}/stat`);
     const stat = text === undefined ? undefined : parseProcStat(text);
-    return stat === undefined || stat.state === 'Z' || stat.state === 'X' ? undefined : stat;
+    return stat === undefined || isGone(stat) ? undefined : stat;
   };
   const leads = async (pid: number, argumentPart: string): Promise<boolean> => {
     const cmdline = await readProc(`/proc/${pid}/cmdline`);

@@ -5,7 +5,7 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { BundleStore } from './bundle.ts';
 import type { BundlePaths, VmCommand } from './driver.ts';
 import { systemProcesses, type VmProcesses } from './process.ts';
-import { parseProcStat, psTable, systemProcessTable } from './process-table.ts';
+import { isGone, parseProcStat, psTable, systemProcessTable } from './process-table.ts';
 
 const UID = '7e2a2f0c-5d53-4f4e-9a52-0a3c3f6d1f10';
 
@@ -136,9 +136,26 @@ test('a process table that cannot be read makes unknown, and nothing is called g
 });
 
 test.each([
-  ['1 (a) S 0 7 7 0 -1 4 0 0 0 0 0 0 0 0 20 0 1 0 42 0', { state: 'S', session: 7, startTime: '42' }],
-  ['1 (a) b (c)) Z 0 7 9 0 -1 4 0 0 0 0 0 0 0 0 20 0 1 0 42', { state: 'Z', session: 9, startTime: '42' }],
+  [
+    '1 (a) S 0 7 7 0 -1 4 0 0 0 0 0 0 0 0 20 0 1 0 42 0',
+    { state: 'S', session: 7, threads: 1, startTime: '42' },
+  ],
+  [
+    '1 (a) b (c)) Z 0 7 9 0 -1 4 0 0 0 0 0 0 0 0 20 0 1 0 42',
+    { state: 'Z', session: 9, threads: 1, startTime: '42' },
+  ],
   ['1 (a) S', undefined],
 ])('%j is read as %j', (text, expected) => {
   expect(parseProcStat(text)).toEqual(expected);
+});
+
+test.each([
+  ['S', 1, false],
+  ['Z', 1, true],
+  ['Z', 0, true],
+  // Its first thread has ended; others still hold its files and ports.
+  ['Z', 3, false],
+  ['X', 1, true],
+])('a process in state %s with %i threads is gone: %s', (state, threads, gone) => {
+  expect(isGone({ state, threads })).toBe(gone);
 });
