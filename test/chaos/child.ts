@@ -1,3 +1,4 @@
+import { flushCompileCache } from 'node:module';
 import { pino } from 'pino';
 import { type KubeClient, loadKubeClient } from '../../kube/client.ts';
 import type { Logger } from '../../kube/log.ts';
@@ -59,4 +60,6 @@ export async function runChild<T extends ChildOptions>(
   };
   process.on('message', (order: Order) => void obey(order));
   tell({ ready: true });
+  // Not left to its end, which is a SIGKILL.
+  flushCompileCache();
 }

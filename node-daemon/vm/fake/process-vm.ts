@@ -5,6 +5,7 @@
  * message is one line of JSON.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
+import { flushCompileCache } from 'node:module';
 import { createServer, type Server, type Socket } from 'node:net';
 import { createInterface } from 'node:readline';
 import type { GuestStatus } from '../../../guest/protocol.ts';
@@ -148,6 +149,8 @@ async function main(controlSocket: string, options: ProcessVmOptions): Promise<v
   }
   const control = createServer((socket) => serveControl(socket, options.identity));
   await listen(control, { path: controlSocket }).catch((error: unknown) => endWith(String(error)));
+  // Not left to its end, which is a SIGKILL.
+  flushCompileCache();
   setInterval(() => {
     try {
       process.kill(options.leashPid, 0);
