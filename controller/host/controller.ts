@@ -16,7 +16,7 @@ import { Heartbeats } from './heartbeats.ts';
 export interface HostControllerOptions {
   readonly informers: Informers;
   readonly hosts: Readonly<Record<HostKind, Resources<Host>>>;
-  readonly leases: Pick<Resources<Lease>, 'get'>;
+  readonly leases: Pick<Resources<Lease>, 'get' | 'delete'>;
   /** See {@link Heartbeats}. */
   readonly graceMs: number;
   /** The Lease of a host was judged stale, or was renewed after that. */
@@ -105,6 +105,7 @@ export class HostController {
       now: clock.now(),
     });
     if (finalizers !== undefined) {
+      if (!(await this.#deleteLease(name))) return undefined;
       log.warn({ host: name, kind }, 'let go of a host that was deleted and does not renew its Lease');
       const patch = { metadata: { finalizers } };
       informers.hosts[kind].learn(await hosts[kind].patch({ name }, host.metadata.resourceVersion, patch));
@@ -116,6 +117,20 @@ export class HostController {
     this.#toldAt.set(key, clock.monotonic());
     informers.hosts[kind].learn(object);
     return undefined;
+  }
+
+  /**
+   * Takes the Lease of a host that is lost away before its last trace goes: nobody would do it afterwards. False
+   * where a quorum read shows that it is renewed after all.
+   */
+  async #deleteLease(name: string): Promise<boolean> {
+    const { leases } = this.#options;
+    const ref = { namespace: SYSTEM_NAMESPACE, name };
+    const lease = await leases.get(ref);
+    this.#heartbeats.observe(name, lease);
+    if (!this.isLost(name)) return false;
+    if (lease !== undefined) await leases.delete(ref, lease.metadata);
+    return true;
   }
 
   #hostChanged(host: Stored<Host>): void {

@@ -1,9 +1,10 @@
 import { describe, expect, test } from 'vitest';
 import { HOST_FINALIZER, type Host } from '../../crds/host.ts';
-import { finalizerName } from '../../crds/meta.ts';
+import { finalizerName, SYSTEM_NAMESPACE } from '../../crds/meta.ts';
 import { LINUX_HOSTS, RUNNERS } from '../../crds/resources.ts';
 import type { Runner } from '../../crds/runner.ts';
 import { EVENTS } from '../../kube/events.ts';
+import { LEASES } from '../../kube/lease.ts';
 import type { Stored } from '../../kube/object.ts';
 import { interfered } from './controller-client.ts';
 import { SkippingClock } from './controller-clock.ts';
@@ -176,6 +177,9 @@ describe('a host that is deleted', () => {
     expect(world.get('ran')?.status?.finishedAt).toBeDefined();
     expect(world.get('ran')?.metadata.finalizers ?? []).toEqual([]);
     await world.until('the dying one to be gone', () => world.get('dying') === undefined);
+    expect(
+      await world.client.resources(LEASES).get({ namespace: SYSTEM_NAMESPACE, name: nameOf(lost) }),
+    ).toBeUndefined();
     const other = await registered(world, 3);
     await world.attempt('booted', 2);
     expect(world.get('booted')?.metadata.finalizers).toEqual([finalizerName(nameOf(other), 2)]);
