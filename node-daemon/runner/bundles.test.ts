@@ -112,6 +112,19 @@ describe('a bundle that somebody removed while its VM runs', () => {
     await world.expectNoLeak();
   });
 
+  test('as an earlier attempt is looked for, too, while the host is being deleted', async () => {
+    world.guests.sshUp = false;
+    await world.start();
+    const { metadata } = world.bound('r');
+    await world.untilPhase('r', 'Booting');
+    await world.kill();
+    rmSync(world.paths(metadata.uid).dir, { recursive: true });
+    world.runners.bind('r', world.host, DIGEST);
+    world.hostChanged({ state: 'deleting' });
+    await world.start();
+    await world.untilClean();
+  });
+
   test('before its Runner was told of is made anew', async () => {
     world.guests.sshUp = false;
     world.client.fail('patchStatus', unreachable(), { times: 1000 });

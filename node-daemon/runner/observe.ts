@@ -223,7 +223,7 @@ function asStray({ paths, facts }: SeenBundle, sessions: Sessions): StrayFacts {
 
 /**
  * Earlier attempts that this host still has a hold on, although nothing on disk tells of them: their VMs are looked
- * for before they are let go. Only the host object that the Runner is bound to may judge.
+ * for before they are let go. Only the host object that the Runner is bound to may judge, as long as it is there.
  */
 function traceless(
   { bundles, host }: RunnerPorts,
@@ -232,7 +232,7 @@ function traceless(
   held: readonly number[],
   seen: readonly SeenBundle[],
 ): StrayFacts[] {
-  if (observed.is !== 'bound' || host.state() !== 'live') return [];
+  if (observed.is !== 'bound' || host.state() === 'vanished') return [];
   const { uid } = observed.runner.metadata;
   const attempts = held.filter(
     (attempt) => attempt < attemptOf(observed.runner) && !seen.some(({ paths }) => paths.attempt === attempt),
