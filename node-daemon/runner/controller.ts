@@ -103,12 +103,18 @@ export class RunnerController {
     for (const uid of this.#elsewhere.keys()) this.#queue.add(uid);
   }
 
-  /** Nothing of any Runner is left on this host, and none that is bound to its object is still held by it. */
+  /**
+   * Nothing of any Runner is left on this host, and none that is bound to its object is still held for that. A hold
+   * that stands for an earlier attempt is for whoever has the name next.
+   */
   async isEmpty(): Promise<boolean> {
-    const uid = this.#ports.host.uid();
-    const isOurs = (runner: Runner) => runner.spec.binding?.hostUID === uid && this.#isHeld(runner);
+    const { host, bundles } = this.#ports;
+    const isOurs = (runner: Runner): boolean => {
+      const { binding } = runner.spec;
+      return binding?.hostUID === host.uid() && attemptsHeldBy(host.name, runner).includes(binding.attempt);
+    };
     if (this.#informer.store.list().some(isOurs)) return false;
-    return (await this.#ports.bundles.list()).bundles.length === 0;
+    return (await bundles.list()).bundles.length === 0;
   }
 
   /** Runners that wait to be reconciled. */

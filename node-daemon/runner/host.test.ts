@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { World } from './testing/world.ts';
+import { DIGEST, World } from './testing/world.ts';
 
 let world: World;
 beforeEach(async () => {
@@ -47,6 +47,18 @@ describe.each(['deleting', 'vanished'] as const)('a host object that is %s', (st
     await world.untilPhase('waits', 'Error');
     await world.untilClean();
     expect(await isEmpty()).toBe(true);
+  });
+
+  test('is not waited for because of an earlier attempt of which nothing was ever made', async () => {
+    world.bound('r');
+    world.runners.bind('r', world.host, DIGEST);
+    world.hostChanged({ state });
+    await world.start();
+    await world.untilPhase('r', 'Error');
+    await world.settle();
+    expect(await isEmpty()).toBe(true);
+    world.hostChanged({ state: 'live', uid: 'new-uid' });
+    await world.untilClean();
   });
 });
 
