@@ -1,4 +1,4 @@
-import { DEADLINE_EXCEEDED } from '../../controller/runner/decide.ts';
+import { DEADLINE_EXCEEDED, HOST_DECLARED_DEAD, HOST_DELETED } from '../../controller/runner/decide.ts';
 import type { Runner } from '../../crds/runner.ts';
 import type { KubeEvent } from '../../kube/events.ts';
 import { type Moment, presentStatus, type Times } from './times.ts';
@@ -79,11 +79,14 @@ function startOf({ bound, started }: Times, cloneMs: number | undefined): Step[]
 const endOfScript = (runner: Runner, over: Moment | undefined): Moment | undefined =>
   presentStatus(runner).setup?.exitCode === undefined ? undefined : over;
 
+/** What the controller warns of besides: no Runner waits for that. */
+const NO_WAIT: readonly string[] = [DEADLINE_EXCEEDED, HOST_DELETED, HOST_DECLARED_DEAD];
+
 /** The controller tells each new reason by an Event; it stood until the next one came. */
 function reasonsOf(events: readonly KubeEvent[], until: number): WaitReason[] {
   const told = events.filter(
     ({ type, reason, reportingController }) =>
-      type === 'Warning' && reason !== DEADLINE_EXCEEDED && reportingController === 'shoesvz.dev/controller',
+      type === 'Warning' && !NO_WAIT.includes(reason) && reportingController === 'shoesvz.dev/controller',
   );
   return told.map(({ reason, note, eventTime }, index) => {
     const end = told[index + 1]?.eventTime;

@@ -106,6 +106,28 @@ It failed: it still waited for a host 60 s after its creation (activeDeadlineSec
 Raise spec.activeDeadlineSeconds where that much time is needed: it counts from the creation, the wait for a host included. Above stands what the time went to. A Runner that has failed is never started again: create another one.`);
   });
 
+  test('whose host was deleted: that is no part of its wait for one', () => {
+    const told = {
+      reason: 'HostDeleted',
+      message: "the host host-a was deleted, and the Runner's VM with it",
+    };
+    const object = stored(
+      boundRunner(host, {
+        metadata: named,
+        status: { phase: 'Error', attempt: 1, finishedAt: at(60), conditions: [condition('Stalled', told)] },
+      }),
+    );
+    const events = [
+      event(0.2, 'NoHostFits', '1 host: 1 full', 'controller'),
+      BOUND,
+      event(59, 'HostDeclaredDead', 'host host-a was deleted', 'controller'),
+      event(60, told.reason, told.message, 'controller'),
+    ];
+    const story = tell(object, events, 3_600);
+    expect(story).toContain('NoHostFits: 1 host: 1 full');
+    expect(story).not.toMatch(/HostDeclaredDead|HostDeleted:/);
+  });
+
   test('of which a start has failed: which, why, and when it is tried again', () => {
     const message = '1 of 3 starts have failed; attempt 1 on host host-a: CloneFailed: no room';
     const failed = stored(

@@ -22,6 +22,7 @@ import {
   deadlineInMs,
   decide,
   givenUp,
+  HOST_DECLARED_DEAD,
   HOST_DELETED,
   HOST_LOST,
   RETELL_AFTER_MS,
@@ -209,7 +210,7 @@ export class RunnerController {
     const holds = holdsOf(metadata).filter(({ finalizer }) => release.includes(finalizer));
     const hosts = [...new Set(holds.map(({ hostName }) => hostName))].join(' and ');
     const note = `host ${hosts} was deleted and does not renew its Lease: what ran there counts as gone`;
-    events.warning(runner, 'HostDeclaredDead', note);
+    events.warning(runner, HOST_DECLARED_DEAD, note);
     this.#learn(object);
     return { requeueAfterMs: 0 };
   }

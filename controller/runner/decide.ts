@@ -67,6 +67,9 @@ export const DEADLINE_EXCEEDED = 'DeadlineExceeded';
 /** Reason of the conditions of a Runner that ended with its host; a live node daemon says the same. */
 export const HOST_DELETED = 'HostDeleted';
 
+/** Reason of the Event that tells of finalizers which were removed in a deleted host's place. */
+export const HOST_DECLARED_DEAD = 'HostDeclaredDead';
+
 /** Reason of Ready=Unknown, and of the Event, of a Runner that a host holds which does not renew its Lease. */
 export const HOST_LOST = 'HostLost';
 
