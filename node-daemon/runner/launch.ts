@@ -78,6 +78,7 @@ async function withinLimit<T>(
 }
 
 function explain(error: unknown): { reason: OutcomeReason; message: string } {
+  if (isNoRoom(error)) return { reason: 'OutOfCapacity', message: error.message };
   if (error instanceof VmError) {
     const started = error.reason === 'StartFailed' || error.reason === 'PortTaken';
     return { reason: started ? 'StartFailed' : 'CloneFailed', message: error.message };
@@ -85,6 +86,12 @@ function explain(error: unknown): { reason: OutcomeReason; message: string } {
   const reason = error instanceof CloneTimeout ? 'CloneTimeout' : 'CloneFailed';
   return { reason, message: error instanceof Error ? error.message : String(error) };
 }
+
+/** A disk that is full is the host's to mend, and no fault of the start. */
+const isNoRoom = (error: unknown): error is Error =>
+  error instanceof VmError
+    ? error.reason === 'NoRoom'
+    : error instanceof Error && 'code' in error && (error.code === 'ENOSPC' || error.code === 'EDQUOT');
 
 /**
  * While VMs of this host run the limit may be theirs. While none does, what the hypervisor counts is gone: then no
