@@ -10,6 +10,10 @@ export const isCounted = ({ reason }: Pick<FailedAttempt, 'reason'>): boolean =>
 export const countedFailures = (attempts: readonly FailedAttempt[] | undefined): number =>
   (attempts ?? []).filter(isCounted).length;
 
+/** Whether the Runner's life has ended; its object may still be there. */
+export const isOver = ({ status }: Pick<Runner, 'status'>): boolean =>
+  status?.phase === 'Finished' || status?.phase === 'Error';
+
 /** Whether the bound attempt has failed, and nothing is left of it: the Runner waits to be bound anew, or is over. */
 export function hasFailed({ spec: { binding }, status }: Runner): boolean {
   return binding !== undefined && (status?.attempts ?? []).some(({ attempt }) => attempt === binding.attempt);

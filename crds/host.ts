@@ -121,6 +121,9 @@ export const HOST_RULES: readonly CelRule[] = [
 export const HOST_KINDS = ['MacHost', 'LinuxHost'] as const;
 export type HostKind = (typeof HOST_KINDS)[number];
 
+/** Apple's licence and Virtualization.framework allow no more macOS guests at once on one Mac. */
+export const MAX_MACOS_GUESTS = 2;
+
 /** Stands on a host object until its daemon has destroyed all VMs of it, or is known to be dead. */
 export const HOST_FINALIZER = 'host.shoesvz.dev/daemon';
 

@@ -1,6 +1,6 @@
 import { mkdir, open, rename, rm } from 'node:fs/promises';
 import { dirname } from 'node:path';
-import { hasFailed } from '../crds/attempts.ts';
+import { hasFailed, isOver } from '../crds/attempts.ts';
 import type { Runner } from '../crds/runner.ts';
 import type { Clock, Timer } from '../kube/clock.ts';
 import type { Logger } from '../kube/log.ts';
@@ -39,8 +39,6 @@ export function runnerState(host: string, runners: readonly Runner[]): RunnerSta
 
 const isTakenUp = ({ spec, status }: Runner): boolean =>
   status?.attempt !== undefined && status.attempt === spec.binding?.attempt;
-
-const isOver = ({ status }: Runner): boolean => status?.phase === 'Finished' || status?.phase === 'Error';
 
 /** A burst of changes is one write. */
 const SETTLE_MS = 50;

@@ -1,11 +1,11 @@
-import { hasFailed, hasPassedGate } from '../../crds/attempts.ts';
+import { hasFailed, hasPassedGate, isOver } from '../../crds/attempts.ts';
 import type { Host } from '../../crds/host.ts';
 import { finalizerName } from '../../crds/meta.ts';
 import type { Runner } from '../../crds/runner.ts';
 import { getCondition, isTrue } from '../../kube/conditions.ts';
 import type { Stored } from '../../kube/object.ts';
 import { situationOf } from '../why/situation.ts';
-import { isOver, presentStatus } from '../why/times.ts';
+import { presentStatus } from '../why/times.ts';
 
 /** Which Runners a drain deletes: none, those that certainly run no job, or all. The others are waited for. */
 export type Deletes = 'none' | 'idle' | 'all';

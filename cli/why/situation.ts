@@ -1,5 +1,5 @@
 import { nextTryAt } from '../../controller/runner/retry.ts';
-import { hasFailed, hasPassedGate } from '../../crds/attempts.ts';
+import { hasFailed, hasPassedGate, isOver } from '../../crds/attempts.ts';
 import { holdsOf } from '../../crds/meta.ts';
 import type { Runner, RunnerPhase } from '../../crds/runner.ts';
 import type { Template } from '../../crds/template.ts';
@@ -8,7 +8,7 @@ import type { Stored } from '../../kube/object.ts';
 import { NO_RUNNER_GRACE_MS, timeoutsOf } from '../../node-daemon/runner/timeouts.ts';
 import { adviceForOutcome, adviceForWaiting } from './advice.ts';
 import { inWords } from './duration.ts';
-import { isOver, presentStatus, reasonOfEnd } from './times.ts';
+import { presentStatus, reasonOfEnd } from './times.ts';
 
 /** How a Runner stands now. */
 export interface Situation {

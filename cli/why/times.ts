@@ -1,4 +1,4 @@
-import { hasFailed } from '../../crds/attempts.ts';
+import { hasFailed, isOver } from '../../crds/attempts.ts';
 import type { Condition } from '../../crds/meta.ts';
 import type { Runner, RunnerStatus } from '../../crds/runner.ts';
 import { getCondition } from '../../kube/conditions.ts';
@@ -24,9 +24,6 @@ export interface Times {
   /** The VM was observed gone. */
   readonly gone?: Moment | undefined;
 }
-
-export const isOver = ({ status }: Runner): boolean =>
-  status?.phase === 'Finished' || status?.phase === 'Error';
 
 /** The status where it tells of the attempt that is bound now, and nothing of an earlier one. */
 export function presentStatus({ spec, status }: Runner): Partial<RunnerStatus> {

@@ -1,11 +1,11 @@
-import { hasFailed } from '../../crds/attempts.ts';
+import { hasFailed, isOver } from '../../crds/attempts.ts';
 import type { FailedAttempt, Runner, RunnerPhase } from '../../crds/runner.ts';
 import type { Template } from '../../crds/template.ts';
 import type { KubeEvent } from '../../kube/events.ts';
 import type { Stored } from '../../kube/object.ts';
 import { type Situation, situationOf } from './situation.ts';
 import { type Step, stepsOf } from './steps.ts';
-import { isOver, presentStatus, timesOf } from './times.ts';
+import { presentStatus, timesOf } from './times.ts';
 
 /** What became of one Runner and what it waits for, as data. */
 export interface Trace {

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { beforeEach, describe, expect, test } from 'vitest';
-import { hasFailed, withFailure } from '../../crds/attempts.ts';
+import { hasFailed, isOver, withFailure } from '../../crds/attempts.ts';
 import type { Host } from '../../crds/host.ts';
 import { finalizerName } from '../../crds/meta.ts';
 import type { Binding, Runner } from '../../crds/runner.ts';
@@ -16,7 +16,7 @@ import { template } from '../../test/builders/template.ts';
 import { Binder, isPending } from './binder.ts';
 import { defaultClasses } from './demand.ts';
 import { hostFacts } from './facts.ts';
-import { type BoundHost, claimsOf, isOver } from './ledger.ts';
+import { type BoundHost, claimsOf } from './ledger.ts';
 import { misfit, NO_USAGE, type PlacementPolicy } from './place.ts';
 
 const REJUDGE_AFTER_MS = 30_000;

@@ -1,4 +1,4 @@
-import { countedFailures, hasFailed, hasPassedGate } from '../../crds/attempts.ts';
+import { countedFailures, hasFailed, hasPassedGate, isOver } from '../../crds/attempts.ts';
 import type { Runner } from '../../crds/runner.ts';
 import type { RunnerClass } from '../../crds/runner-class.ts';
 import type { Clock } from '../../kube/clock.ts';
@@ -6,7 +6,7 @@ import type { Stored } from '../../kube/object.ts';
 import { Backlog, type Group } from './backlog.ts';
 import { type Catalogue, type ResolvedNames, resolve } from './demand.ts';
 import { explain, type Verdict } from './explain.ts';
-import { type BoundHost, isOver, Ledger } from './ledger.ts';
+import { type BoundHost, Ledger } from './ledger.ts';
 import { type Candidate, type Demand, type HostFacts, misfit, type PlacementPolicy, place } from './place.ts';
 import { type Avoided, failuresOn, type Retries, retriesOf } from './retry.ts';
 

@@ -1,4 +1,4 @@
-import { countedFailures, hasFailed } from '../../crds/attempts.ts';
+import { countedFailures, hasFailed, isOver } from '../../crds/attempts.ts';
 import type { HostKind } from '../../crds/host.ts';
 import { type Condition, holdsOf } from '../../crds/meta.ts';
 import type { Binding, Runner, RunnerStatus } from '../../crds/runner.ts';
@@ -6,7 +6,7 @@ import { getCondition, removeCondition, setCondition } from '../../kube/conditio
 import type { Stored } from '../../kube/object.ts';
 import { isPending } from './binder.ts';
 import { clip, type Verdict } from './explain.ts';
-import { type BoundHost, isOver } from './ledger.ts';
+import type { BoundHost } from './ledger.ts';
 
 /**
  * What the controller has to say of a Runner. Everything else in its status is its node daemon's.

@@ -1,4 +1,4 @@
-import { hasFailed } from '../../crds/attempts.ts';
+import { hasFailed, isOver } from '../../crds/attempts.ts';
 import { finalizerName, holdsOf } from '../../crds/meta.ts';
 import type { Binding, Runner } from '../../crds/runner.ts';
 import { quantityBytes } from '../../crds/scalars.ts';
@@ -53,10 +53,6 @@ const amountsOf = (resources: { cpu: number; memory: string; disk: string }): Am
   memoryBytes: quantityBytes(resources.memory),
   diskBytes: quantityBytes(resources.disk),
 });
-
-/** Whether the Runner's life has ended; it may still be seen. */
-export const isOver = (runner: Runner): boolean =>
-  runner.status?.phase === 'Finished' || runner.status?.phase === 'Error';
 
 /**
  * Who holds what on which host. A binding that was sent counts from the moment it was decided until an

@@ -1,8 +1,8 @@
+import { isOver } from '../../crds/attempts.ts';
 import type { Runner } from '../../crds/runner.ts';
 import type { Clock } from '../../kube/clock.ts';
 import { Elapsed } from '../../kube/elapsed.ts';
 import type { Stored } from '../../kube/object.ts';
-import { isOver } from './ledger.ts';
 
 /**
  * For how long Runners have been over. `status.finishedAt` is by the wall clock of the host that wrote it, which may

@@ -1,12 +1,12 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
+import { MAX_MACOS_GUESTS } from '../../crds/host.ts';
 import {
   type Amounts,
   type Bundle,
   type Candidate,
   type Demand,
   type HostFacts,
-  MAX_MACOS_GUESTS,
   type Misfit,
   misfit,
   NO_USAGE,

@@ -1,4 +1,4 @@
-import type { HostKind } from '../../crds/host.ts';
+import { type HostKind, MAX_MACOS_GUESTS } from '../../crds/host.ts';
 
 /** What a VM takes of a host. */
 export interface Amounts {
@@ -60,9 +60,6 @@ export interface Candidate {
 }
 
 export const NO_USAGE: Usage = { cpu: 0, memoryBytes: 0, diskBytes: 0, runners: 0, macOSGuests: 0 };
-
-/** Apple's licence and Virtualization.framework allow no more macOS guests at once on one Mac. */
-export const MAX_MACOS_GUESTS = 2;
 
 /**
  * Why a host does not take a Runner: the first of these that holds, in this order, so that each host is

@@ -1,4 +1,4 @@
-import type { HostResources, HostSpec } from '../../crds/host.ts';
+import { type HostResources, type HostSpec, MAX_MACOS_GUESTS } from '../../crds/host.ts';
 import { bytesQuantity, quantityBytes } from '../../crds/scalars.ts';
 
 const MIB = 2 ** 20;
@@ -28,8 +28,6 @@ const DEFAULTS = {
   macOS: { cpuOvercommit: 1, memoryReserve: { share: 0.1, least: 3 * GIB } },
 } as const;
 
-/** Apple's limit: a Mac runs two macOS guests. */
-const MAC_RUNNERS = 2;
 /** However small the machine, Runners get three quarters of its memory. */
 const MOST_MEMORY_RESERVE_SHARE = 0.25;
 const DISK_RESERVE = { share: 0.1, most: 20 * GIB } as const;
@@ -85,7 +83,7 @@ function allocatableDisk({ diskBytes }: MachineSize, { reserved }: HostSpec): nu
 }
 
 function defaultRunners(machine: MachineSize, spec: HostSpec): number {
-  if (machine.os === 'macOS') return MAC_RUNNERS;
+  if (machine.os === 'macOS') return MAX_MACOS_GUESTS;
   const byMemory = Math.floor(allocatableMemory(machine, spec) / SMALLEST_GUEST_BYTES);
   return Math.max(1, Math.min(allocatableCpu(machine, spec), byMemory, MOST_RUNNERS));
 }

@@ -1,3 +1,4 @@
+import { MAX_MACOS_GUESTS } from '../../crds/host.ts';
 import { bytesQuantity } from '../../crds/scalars.ts';
 import type { RunnerResources } from '../vm/driver.ts';
 
@@ -20,9 +21,6 @@ export interface WaitingClaim extends Claim {
   /** When its Runner was created, as RFC 3339 writes times. */
   readonly createdAt: string;
 }
-
-/** Apple's licence and Virtualization.framework allow no more macOS guests at once on one Mac. */
-const MAX_MACOS_GUESTS = 2;
 
 const NOTHING = { runners: 0, cpu: 0, memoryBytes: 0, diskBytes: 0, macOSGuests: 0 };
 type Usage = typeof NOTHING;

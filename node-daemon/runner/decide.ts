@@ -1,4 +1,4 @@
-import { hasFailed } from '../../crds/attempts.ts';
+import { hasFailed, isOver } from '../../crds/attempts.ts';
 import type { Runner, RunnerStatus } from '../../crds/runner.ts';
 import type { Stored } from '../../kube/object.ts';
 import type { BundleFacts, Outcome, ReadyReason, RunnerFacts } from './facts.ts';
@@ -103,9 +103,8 @@ const isLetGo = ({ runner, heldAttempts }: RunnerFacts, attempt: number): boolea
 
 function bound(facts: RunnerFacts, runner: Stored<Runner>): Decision {
   if (facts.strays.length > 0) return { actions: destroy(facts) };
-  const phase = runner.status?.phase;
-  const isOver = phase === 'Finished' || phase === 'Error' || hasFailed(runner);
-  if (runner.metadata.deletionTimestamp !== undefined || isOver) return tearDown(facts, runner, isOver);
+  const hasEnded = isOver(runner) || hasFailed(runner);
+  if (runner.metadata.deletionTimestamp !== undefined || hasEnded) return tearDown(facts, runner, hasEnded);
   if (facts.bundle?.outcome !== undefined) return tearDown(facts, runner, false);
   const verdict = judge(facts, runner);
   if (verdict.outcome !== undefined) return conclude(facts, runner, verdict.outcome);

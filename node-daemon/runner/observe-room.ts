@@ -1,4 +1,4 @@
-import { hasFailed } from '../../crds/attempts.ts';
+import { hasFailed, isOver } from '../../crds/attempts.ts';
 import type { Binding, Runner } from '../../crds/runner.ts';
 import { quantityBytes } from '../../crds/scalars.ts';
 import type { Stored } from '../../kube/object.ts';
@@ -42,10 +42,8 @@ const keyOf = ({ uid, attempt }: Pick<Claim, 'uid' | 'attempt'>): string => `${u
 
 /** Whether a launch of it may follow. */
 function isWaiting({ host }: RunnerPorts, runner: Runner): boolean {
-  const { phase } = runner.status ?? {};
-  const isOver = phase === 'Finished' || phase === 'Error' || hasFailed(runner);
   const isOurs = runner.spec.binding?.hostUID === host.uid();
-  return isOurs && !isOver && runner.metadata.deletionTimestamp === undefined;
+  return isOurs && !isOver(runner) && !hasFailed(runner) && runner.metadata.deletionTimestamp === undefined;
 }
 
 function claimOf(ports: RunnerPorts, { metadata, spec }: Stored<Runner>): WaitingClaim | undefined {
