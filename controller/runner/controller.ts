@@ -4,7 +4,7 @@ import type { Runner } from '../../crds/runner.ts';
 import type { RunnerClass } from '../../crds/runner-class.ts';
 import type { Template } from '../../crds/template.ts';
 import type { Clock } from '../../kube/clock.ts';
-import { getCondition, isTrue } from '../../kube/conditions.ts';
+import { getCondition } from '../../kube/conditions.ts';
 import { Elapsed } from '../../kube/elapsed.ts';
 import type { Logger } from '../../kube/log.ts';
 import type { Stored } from '../../kube/object.ts';
@@ -21,9 +21,6 @@ import {
   boundMessage,
   deadlineInMs,
   decide,
-  givenUp,
-  HOST_DECLARED_DEAD,
-  HOST_DELETED,
   HOST_LOST,
   RETELL_AFTER_MS,
   type RunnerFacts,
@@ -33,6 +30,7 @@ import { type Heartbeat, hostFacts } from './facts.ts';
 import type { BoundHost } from './ledger.ts';
 import { observe, type RunnerSources } from './observe.ts';
 import type { PlacementPolicy } from './place.ts';
+import { tellBound, tellReleased, tellWritten } from './tell.ts';
 
 export interface RunnerControllerOptions {
   readonly informers: Informers;
@@ -183,8 +181,7 @@ export class RunnerController {
     if (status === undefined) return next;
     const { object } = await writeStatus(this.#options.runners, facts.runner, status);
     this.#toldAt.set(facts.runner.metadata.uid, this.#options.clock.monotonic());
-    this.#tellWhyUnbound(facts.runner, object);
-    this.#tellHostDeleted(facts.runner, object);
+    tellWritten(this.#options.events, facts.runner, object);
     this.#learn(object);
     return next;
   }
@@ -207,10 +204,7 @@ export class RunnerController {
     const object = await runners.patch(metadata, resourceVersion, { metadata: { finalizers } });
     const message = 'let go of a VM whose host was deleted and does not renew its Lease';
     log.warn({ namespace, name, uid, finalizers: release }, message);
-    const holds = holdsOf(metadata).filter(({ finalizer }) => release.includes(finalizer));
-    const hosts = [...new Set(holds.map(({ hostName }) => hostName))].join(' and ');
-    const note = `host ${hosts} was deleted and does not renew its Lease: what ran there counts as gone`;
-    events.warning(runner, HOST_DECLARED_DEAD, note);
+    tellReleased(events, runner, release);
     this.#learn(object);
     return { requeueAfterMs: 0 };
   }
@@ -317,31 +311,12 @@ export class RunnerController {
   #bound({ runner, host, attempt }: Match, requestMs: number | undefined): void {
     const { uid } = runner.metadata;
     const { clock, events, observer } = this.#options;
-    const why = givenUp(runner);
-    if (why !== undefined) events.warning(runner, HOST_LOST, why);
-    events.normal(runner, 'Bound', boundMessage(host.name, attempt));
+    tellBound(events, runner, boundMessage(host.name, attempt));
     const since = this.#pendingSince.get(uid);
     this.#pendingSince.delete(uid);
     // Waiting anew is for what failed before, and tells nothing of how soon a Runner gets a host.
     if (since !== undefined && requestMs !== undefined && attempt === 1)
       observer?.bound(clock.monotonic() - since, requestMs);
-  }
-
-  /**
-   * One Event per reason, with the words of the moment; new counts alone are news for the condition only. What
-   * was told before a restart stands in the condition, which is written at most every {@link RETELL_AFTER_MS}.
-   */
-  #tellWhyUnbound(before: Stored<Runner>, after: Stored<Runner>): void {
-    const bound = getCondition(after.status?.conditions, 'Bound');
-    if (bound?.status !== 'False') return;
-    if (bound.reason === getCondition(before.status?.conditions, 'Bound')?.reason) return;
-    this.#options.events.warning(after, bound.reason, bound.message);
-  }
-
-  #tellHostDeleted(before: Stored<Runner>, after: Stored<Runner>): void {
-    const stalled = getCondition(after.status?.conditions, 'Stalled');
-    if (stalled?.reason !== HOST_DELETED || isTrue(before.status?.conditions, 'Stalled')) return;
-    this.#options.events.warning(after, stalled.reason, stalled.message);
   }
 }
 
