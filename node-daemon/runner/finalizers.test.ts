@@ -113,6 +113,49 @@ describe('a finalizer of this host on a Runner that is bound elsewhere', () => {
   });
 });
 
+describe('a Runner of which this host was declared dead, before it heard of that', () => {
+  test('is not permitted to run its script when the host is back, and starts anew', async () => {
+    world.guests.sshUp = false;
+    await world.start();
+    world.bound('r', { startAttempts: 3 });
+    await world.untilPhase('r', 'Booting');
+    world.hostChanged({ leaseFresh: false });
+    world.runners.patch('r', { metadata: { finalizers: [] } });
+    world.guests.sshUp = true;
+    await world.pass(60_000);
+    world.hostChanged({ leaseFresh: true });
+    await world.until('the attempt to have failed', () => world.status('r')?.attempts !== undefined);
+    expect(world.status('r')?.attempts).toMatchObject([{ attempt: 1, reason: 'HostDeleted' }]);
+    expect(world.status('r')).not.toHaveProperty('scriptAttempt');
+    await world.untilClean();
+  });
+
+  test('gets no VM', async () => {
+    await world.start();
+    const goOn = world.holdBack('runtime.prepare');
+    world.bound('r', { startAttempts: 3 });
+    await world.settle();
+    world.runners.patch('r', { metadata: { finalizers: [] } });
+    goOn();
+    await world.until('the attempt to have failed', () => world.status('r')?.attempts !== undefined);
+    expect(world.machine.calls.map(({ verb }) => verb)).not.toContain('spawn');
+    await world.untilClean();
+  });
+
+  test('goes on where its script runs, until somebody says how it ended', async () => {
+    world.guests.exitsAtOnce = undefined;
+    await world.start();
+    const { metadata } = world.bound('r');
+    await world.untilPhase('r', 'Running');
+    world.runners.patch('r', { metadata: { finalizers: [] } });
+    await world.pass(60_000);
+    expect(world.machine.running()).toHaveLength(1);
+    world.runners.patch('r', { status: { phase: 'Error' } });
+    await world.until('the VM to go', () => world.machine.running().length === 0);
+    expect(world.onDisk()).not.toContain(`${metadata.uid}.1.bundle`);
+  });
+});
+
 test('several of them go in one pass when the Runner is over', async () => {
   const { metadata } = world.bound('r', { completion: 'Script' });
   world.runners.bind('r', world.host, DIGEST);

@@ -1,3 +1,4 @@
+import { hasPassedGate } from '../../crds/attempts.ts';
 import type { Runner } from '../../crds/runner.ts';
 import type { OutcomeReason } from '../vm/metadata.ts';
 import { type BundleFacts, isScriptOver, type Outcome, type RunnerFacts } from './facts.ts';
@@ -13,7 +14,9 @@ const RUNS_ON: Verdict = {};
 
 /**
  * Whether a Runner bound here is over. Asked only while no outcome is recorded. Reads nothing that is
- * uncertain: an `unknown` VM or an unobserved script ends nothing, except by the Runner's own time limits.
+ * uncertain: an `unknown` VM or an unobserved script ends nothing, except by the Runner's own time limits. A binding
+ * without its finalizer is one that the controller let go of, line 12 of the binding protocol: before the gate it counts
+ * for nothing any more, though this daemon may not have heard of the host object's end.
  */
 export function judge(facts: RunnerFacts, runner: Runner): Verdict {
   const over: Over = (phase, reason, message) => ({
@@ -46,6 +49,9 @@ function judgeDeadline(
 function judgeLife(facts: RunnerFacts, runner: Runner, over: Over): Verdict {
   if (facts.host.state !== 'live') {
     return over('Error', 'HostDeleted', `the host ${facts.host.name} was deleted`);
+  }
+  if (!facts.heldAttempts.includes(facts.attempt) && !hasPassedGate(runner)) {
+    return over('Error', 'HostDeleted', `the host ${facts.host.name} was declared dead, and its VM with it`);
   }
   if (facts.session.launch.state === 'failed') {
     return over('Error', facts.session.launch.reason, facts.session.launch.message);

@@ -1,3 +1,4 @@
+import { finalizerName } from '../../crds/meta.ts';
 import type { Runner } from '../../crds/runner.ts';
 import { quantityBytes } from '../../crds/scalars.ts';
 import type { Template } from '../../crds/template.ts';
@@ -255,6 +256,8 @@ async function withdrawnWhy(
       const binding = current.spec.binding;
       const ours = binding?.hostUID === ports.host.uid() && binding.attempt === runner.spec.binding?.attempt;
       if (!ours) return 'the Runner is bound elsewhere';
+      const own = finalizerName(ports.host.name, binding.attempt);
+      if (!current.metadata.finalizers?.includes(own)) return 'the VM was declared dead';
       if (ports.host.leaseFresh()) return undefined;
     }
     await sleep(ports.clock, RETRY_MS, signal);
