@@ -11,6 +11,8 @@ import { type MetadataRead, RuntimeMetadata } from '../../../node-daemon/vm/meta
 import type { Life } from '../life.ts';
 
 const METADATA_FILE = 'RuntimeMetadata.json';
+/** Where a new version lies until it is renamed. */
+const TEMPORARY_FILE = `${METADATA_FILE}.tmp`;
 
 /** Names of a directory's files, and what they hold as far as anybody reads it. */
 export type BundleFiles = Map<string, unknown>;
@@ -141,7 +143,7 @@ export class SimBundles implements Bundles {
       }
       const read = metadataOf(files);
       if (read.state === 'present' && read.metadata.tombstone === undefined) {
-        await this.#merge(bundle, { tombstone: { purgedAt: now } });
+        await this.#bury(bundle, { ...read.metadata, tombstone: { purgedAt: now } });
       }
     });
   }
@@ -178,9 +180,29 @@ export class SimBundles implements Bundles {
     return merged;
   }
 
-  /** In one step: a reader sees the old file or the new one. */
+  /** A reader sees the old file or the new one; a death in between leaves another beside it. */
   async #replace(bundle: BundlePaths, metadata: RuntimeMetadata): Promise<void> {
-    await this.put(bundle, METADATA_FILE, new Valid(metadata));
+    const content = new Valid(metadata);
+    await this.put(bundle, TEMPORARY_FILE, content);
+    await this.#life.effect(`rename ${TEMPORARY_FILE}`, () => {
+      const files = this.#disk.files(bundle);
+      files?.delete(TEMPORARY_FILE);
+      files?.set(METADATA_FILE, content);
+    });
+  }
+
+  /** On a full disk the file is overwritten where it lies, which a death leaves half done. */
+  async #bury(bundle: BundlePaths, metadata: RuntimeMetadata): Promise<void> {
+    if (!this.#disk.isFull) {
+      await this.#replace(bundle, metadata);
+      return;
+    }
+    for (const content of ['half', new Valid(metadata)]) {
+      await this.#life.takes(writeMs(this.#life));
+      await this.#life.effect(`overwrite ${METADATA_FILE}`, () =>
+        this.#disk.files(bundle)?.set(METADATA_FILE, content),
+      );
+    }
   }
 
   async #read(): Promise<void> {
