@@ -12,6 +12,9 @@ import type { World } from './world.ts';
 /** How long a host may rely on its Lease after it was last renewed. */
 const TERM_MS = 40_000;
 
+/** How old news may be that a quorum read just before a start did not bring: the answer was under way meanwhile. */
+const UNDER_WAY_MS = 1_000;
+
 /** DESIGN.md's invariants, held against what is really there, at every step. */
 export class Invariants {
   /** What was broken, in words. */
@@ -21,6 +24,8 @@ export class Invariants {
   readonly #renewedAt = new Map<string, number>();
   /** Attempts, by UID, that were given the script. */
   readonly #given = new Map<string, number>();
+  /** Since when each attempt, by UID and number, is not wanted any more. */
+  readonly #unwantedAt = new Map<string, number>();
   #leader: string | undefined;
   readonly #formerLeaders = new Set<string>();
   readonly #ran = new Map<string, number>();
@@ -48,6 +53,11 @@ export class Invariants {
   spawned(host: SimHost, vm: SimVm): void {
     const { identity } = vm;
     const name = this.#world.nameOf(identity);
+    const unwantedAt =
+      this.#unwantedAt.get(`${identity.uid}.${identity.attempt}`) ?? Number.POSITIVE_INFINITY;
+    if (this.#world.timeline.now - unwantedAt > UNDER_WAY_MS) {
+      this.violated(`line 5: ${host.name} starts the VM of ${name}, which nobody wants any more`);
+    }
     for (const other of host.vms()) {
       if (other.identity.uid === identity.uid) this.violated(`1b: ${host.name} runs two VMs of ${name}`);
     }
@@ -110,6 +120,7 @@ export class Invariants {
   #committed(commit: Commit): void {
     const { object, kind, by } = commit;
     if (kind.kind === 'Lease') this.#renewed(object);
+    if (kind.kind === 'Runner') this.#noteUnwanted(commit);
     if (by === USER) return;
     if (by.startsWith('controller') && kind.kind !== 'Lease') this.#checkLeader(by);
     const told = kind.kind === 'Runner' ? { ...object, spec: undefined } : object;
@@ -117,6 +128,16 @@ export class Invariants {
     if (kind.kind === 'Runner') {
       this.#runnerWritten(object as unknown as Runner, commit.old as unknown as Runner, commit);
     }
+  }
+
+  #noteUnwanted({ object, old, type }: Commit): void {
+    const attemptOf = (runner: AnyObject | undefined): number | undefined =>
+      (runner as unknown as Runner | undefined)?.spec.binding?.attempt;
+    const before = attemptOf(old);
+    const ends = type === 'DELETED' || object.metadata.deletionTimestamp !== undefined;
+    if (before === undefined || !(ends || attemptOf(object) !== before)) return;
+    const key = `${object.metadata.uid}.${before}`;
+    if (!this.#unwantedAt.has(key)) this.#unwantedAt.set(key, this.#world.timeline.now);
   }
 
   /** Whoever was followed by another leader writes no more. */

@@ -37,7 +37,7 @@ function makeRunners(random: Random, hosts: readonly HostPlan[]): Step[] {
     const at = burstAt === undefined ? random.int(0, 70_000) : burstAt + random.int(0, 500);
     steps.push({ at, deed: { do: 'create', name, wish } });
     if (!random.chance(0.45)) continue;
-    const gone = at + random.int(50, 60_000);
+    const gone = at + random.int(20, random.chance(0.4) ? 5_000 : 60_000);
     steps.push({ at: gone, deed: { do: 'delete', name } });
     if (random.chance(0.4)) {
       const again = makeWish(random, hasMac);
@@ -106,7 +106,7 @@ const WEIGHTS = {
   killAt: 14,
   restart: 3,
   cut: 5,
-  lag: 3,
+  lag: 6,
   loseAnswers: 6,
   refuse: 3,
   apiDown: 3,

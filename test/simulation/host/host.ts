@@ -125,7 +125,7 @@ export class SimHost implements MachineClock {
   cloneMs(): number {
     const slow = this.clonesTakeMs.shift();
     if (slow !== undefined) return slow;
-    return this.#random.chance(0.15) ? this.#random.int(500, 4_000) : this.#random.int(10, 120);
+    return this.#random.chance(0.3) ? this.#random.int(500, 8_000) : this.#random.int(10, 120);
   }
 
   newEndpoints(spec: VmSpec): PreparedVm['endpoints'] {
