@@ -119,7 +119,7 @@ export class Invariants {
 
   #committed(commit: Commit): void {
     const { object, kind, by } = commit;
-    if (kind.kind === 'Lease') this.#renewed(object);
+    if (kind.kind === 'Lease' && commit.type !== 'DELETED') this.#renewed(object);
     if (kind.kind === 'Runner') this.#noteUnwanted(commit);
     if (by === USER) return;
     if (by.startsWith('controller') && kind.kind !== 'Lease') this.#checkLeader(by);
