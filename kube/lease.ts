@@ -79,6 +79,7 @@ export class LeaseHolder {
   readonly #acquiring = Promise.withResolvers<void>();
   #running: Promise<void> | undefined;
   #held: Stored<Lease> | undefined;
+  #terms = 0;
   #freshUntil = Number.NEGATIVE_INFINITY;
   #wallFreshUntil = Number.NEGATIVE_INFINITY;
   #expiry: Timer | undefined;
@@ -110,6 +111,11 @@ export class LeaseHolder {
   /** End of the current term on the monotonic clock; -Infinity while the Lease is not held. */
   get freshUntil(): number {
     return this.#freshUntil;
+  }
+
+  /** How often it was acquired: with each time that it was lost, others may have acted meanwhile. */
+  get terms(): number {
+    return this.#terms;
   }
 
   /** The holder that keeps the Lease from this one; undefined where there is none. */
@@ -305,7 +311,9 @@ export class LeaseHolder {
     this.#expiry?.cancel();
     this.#expiry = this.#clock.setTimeout(() => this.#expire(), this.#freshUntil - this.#clock.monotonic());
     this.#acquiring.resolve();
-    if (!wasHeld) this.#options.onAcquired?.();
+    if (wasHeld) return;
+    this.#terms += 1;
+    this.#options.onAcquired?.();
   }
 
   /** The term is over. The object is remembered: a renewal may still come through and begin a new term. */

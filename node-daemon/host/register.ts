@@ -42,6 +42,8 @@ export class Registrar {
   /** The object as it was last known for sure; undefined: known to be absent. */
   #object: Stored<Host> | undefined;
   #uid: string | undefined;
+  /** A UID that a quorum read did not find. The watch may be behind and show it still; it never comes back. */
+  #goneUid: string | undefined;
   #purged = false;
   #refusal: HostNameTakenError | undefined;
 
@@ -114,6 +116,7 @@ export class Registrar {
   async refresh(): Promise<void> {
     const object = await this.#resources.get({ name: this.#options.name });
     if (object !== undefined) this.#informer.learn(object);
+    if (object?.metadata.uid !== this.#uid) this.#goneUid = this.#uid;
     this.#object = object;
   }
 
@@ -145,7 +148,8 @@ export class Registrar {
    */
   async #observe(): Promise<void> {
     const seen = this.#informer.store.get({ name: this.#options.name });
-    if (seen !== undefined && seen.metadata.uid === this.#uid) this.#object = seen;
+    const isOurs = seen !== undefined && seen.metadata.uid === this.#uid;
+    if (isOurs && seen.metadata.uid !== this.#goneUid) this.#object = seen;
     else await this.refresh();
   }
 

@@ -50,6 +50,11 @@ export class HostSession {
   readonly #parts: SessionParts;
   readonly #queue: WorkQueue;
   readonly #listeners = new Set<() => void>();
+  /**
+   * Term of the Lease for which the host object was read by quorum. Whoever deletes it while the Lease is stale
+   * declares the VMs dead: a daemon that comes back must have seen that before it acts again.
+   */
+  #confirmedTerm = 0;
   #stopping = false;
   #hadTemplates = false;
   #told = '';
@@ -85,7 +90,8 @@ export class HostSession {
 
   /** Whether this daemon may start and destroy VMs now. Judged on the monotonic clock at the moment of asking. */
   leaseFresh(): boolean {
-    return this.#parts.lease.isFresh;
+    const { lease } = this.#parts;
+    return lease.isFresh && this.#confirmedTerm === lease.terms;
   }
 
   /** Sealed and verified bundles by name. */
@@ -121,10 +127,10 @@ export class HostSession {
 
   /** Why the daemon is not ready to serve, in one line; undefined where it is. */
   unready(): string | undefined {
-    const { lease, registrar, prober, reboot } = this.#parts;
+    const { registrar, prober, reboot } = this.#parts;
     const probe = prober.result();
     if (registrar.refusal !== undefined) return registrar.refusal.message;
-    if (!lease.isFresh) return `the Lease of host ${this.name} is not held`;
+    if (!this.leaseFresh()) return `the Lease of host ${this.name} is not held`;
     if (this.state() !== 'live') return `the host object ${this.name} is ${this.state()}`;
     if (reboot.why !== undefined) return `the machine has to be rebooted: ${reboot.why}`;
     if (probe.state === 'running') return 'the driver is being tried';
@@ -165,7 +171,9 @@ export class HostSession {
     const looked = Promise.all([inventory.start(), room.start(), inventory.settled, prober.settled]);
     // Its failure is met below; until then it must not count as one that nobody looks at.
     looked.catch(() => undefined);
+    const { terms } = lease;
     await registrar.start();
+    this.#confirmedTerm = terms;
     await registrar.advance(lease.isFresh);
     if (registrar.refusal !== undefined) throw registrar.refusal;
     // What an earlier daemon told is not taken back for the moment that it takes to look again.
@@ -207,6 +215,7 @@ export class HostSession {
   async #reconcile(): Promise<QueueResult> {
     const { registrar, lease, clock } = this.#parts;
     try {
+      await this.#confirmTerm();
       const object = await registrar.advance(lease.isFresh);
       this.#tellState();
       if (!lease.isFresh) return { requeueAfterMs: WITHOUT_LEASE_MS };
@@ -222,6 +231,15 @@ export class HostSession {
       if (isNotFound(error)) await registrar.refresh();
       throw error;
     }
+  }
+
+  async #confirmTerm(): Promise<void> {
+    const { registrar, lease } = this.#parts;
+    const { terms } = lease;
+    if (!lease.isFresh || this.#confirmedTerm === terms) return;
+    await registrar.refresh();
+    this.#confirmedTerm = terms;
+    this.#notify();
   }
 
   /** Only with a template can a driver be tried in full. */

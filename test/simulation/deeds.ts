@@ -108,7 +108,11 @@ const DEEDS: { readonly [N in DeedName]: Doing<N> } = {
     host.powerOff();
     world.timeline.after(downMs, () => host.boot());
   },
-  fillDisk: (world, { host, forMs }) => during(world, forMs, world.host(host).disk, 'isFull'),
+  fillDisk: (world, { host, forMs }) => {
+    const { disk } = world.host(host);
+    disk.wasFull = true;
+    during(world, forMs, disk, 'isFull');
+  },
   breakDisk: (world, { host, forMs }) => during(world, forMs, world.host(host).disk, 'isBroken'),
   blind: (world, { host, forMs }) => during(world, forMs, world.host(host), 'isBlind'),
   endVm: (world, { host: name }) => {

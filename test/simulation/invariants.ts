@@ -91,7 +91,7 @@ export class Invariants {
       object?.metadata.uid === hostUid &&
       object.metadata.deletionTimestamp === undefined;
     const isKnownEnd =
-      metadata === undefined || metadata.outcome !== undefined || host.disk.isFull || vm.isHung;
+      metadata === undefined || metadata.outcome !== undefined || host.disk.wasFull || vm.isHung;
     if (isWanted && !isKnownEnd) this.violated(`3: ${host.name} destroys the VM of ${name}, which is wanted`);
   }
 
@@ -142,7 +142,7 @@ export class Invariants {
 
   /** Whoever was followed by another leader writes no more. */
   #checkLeader(by: string): void {
-    if (this.#leader === by) return;
+    if (!this.#world.elects || this.#leader === by) return;
     if (this.#formerLeaders.has(by)) this.violated(`leader: ${by} writes after ${this.#leader} has`);
     this.#formerLeaders.add(by);
     this.#leader = by;

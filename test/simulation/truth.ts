@@ -127,9 +127,11 @@ export class Truth {
 }
 
 function isTrueEnd({ phase }: RunnerStatus, reason: string | undefined, vms: readonly SimVm[]): boolean {
-  if (phase === 'Finished' && reason === 'JobFinished') return vms.some(({ agent }) => agent === 'Finished');
+  const stood = vms.flatMap((vm) => [vm, ...vm.before]);
+  if (phase === 'Finished' && reason === 'JobFinished')
+    return stood.some(({ agent }) => agent === 'Finished');
   if (phase === 'Finished')
-    return vms.some(({ script }) => script.state === 'exited' && script.exitCode === 0);
+    return stood.some(({ script }) => script.state === 'exited' && script.exitCode === 0);
   if (phase !== 'Error' || reason !== 'ScriptFailed') return true;
-  return vms.some(({ script }) => script.state === 'exited' && script.exitCode !== 0);
+  return stood.some(({ script }) => script.state === 'exited' && script.exitCode !== 0);
 }

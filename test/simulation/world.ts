@@ -36,11 +36,14 @@ export class World implements HostWorld {
   readonly controllerClocks = new Map<string, MachineClock>();
   readonly processes = new Map<string, Process>();
   readonly invariants: Invariants;
+  /** Whether controllers are elected: otherwise a new one begins before what the last one sent has arrived. */
+  readonly elects: boolean;
   readonly truth: Truth;
   /** Runners that ever were: UID → name. */
   readonly names = new Map<string, string>();
 
   constructor(plan: Omit<Plan, 'steps'>, keepsTrace: boolean) {
+    this.elects = plan.elects;
     this.random = new Random(plan.seed).stream('world');
     this.trace = new Trace(() => this.timeline.now, keepsTrace);
     const uids = this.random.stream('uids');

@@ -23,6 +23,8 @@ export class SimDisk {
   readonly bundles = new Map<string, BundleFiles>();
   /** No file grows and none is made. */
   isFull = false;
+  /** It was full at some time: what a daemon could not write then, it may know all the same. */
+  wasFull = false;
   /** Nothing can be read, as while a volume does not answer. */
   isBroken = false;
 

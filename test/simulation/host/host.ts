@@ -184,6 +184,7 @@ export class SimHost implements MachineClock {
   /** The guest boots anew, with what it had written to its disk by then: not even that a script was begun. */
   reset(vm: SimVm): void {
     this.world.trace.add(this.name, `the guest of ${this.world.nameOf(vm.identity)} resets`);
+    vm.before.push({ script: vm.script, agent: vm.agent });
     vm.resets += 1;
     vm.isSshUp = false;
     vm.script = { state: 'absent' };

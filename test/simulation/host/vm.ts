@@ -30,6 +30,8 @@ export class SimVm {
   /** How often the guest has reset. */
   resets = 0;
   agent: GuestRunnerState = 'NoRunner';
+  /** How guest and script stood at each reset. */
+  readonly before: Pick<SimVm, 'script' | 'agent'>[] = [];
   #alive = true;
   readonly #listeners = new Set<() => void>();
 
