@@ -7,6 +7,7 @@ import type { Runner, RunnerSpec } from '../../crds/runner.ts';
 import type { Template } from '../../crds/template.ts';
 import type { KubeClient } from '../../kube/client.ts';
 import { systemClock } from '../../kube/clock.ts';
+import { isConflict } from '../../kube/errors.ts';
 import type { Stored } from '../../kube/object.ts';
 import { type NodeDaemon, startNodeDaemon } from '../../node-daemon/main.ts';
 import { FakeGuests } from '../../node-daemon/runner/testing/fake-guests.ts';
@@ -115,19 +116,20 @@ export class DaemonWorld {
   /** Line 2 of the binding protocol: to this host, or to another. */
   async bind(name: string, host?: { readonly name: string; readonly uid: string }): Promise<Stored<Runner>> {
     const to = host ?? { name: this.hostName, uid: await this.hostUid() };
-    const runner = await this.get(name);
-    const attempt = (runner?.spec.binding?.attempt ?? 0) + 1;
-    return await this.edit(name, {
-      metadata: { finalizers: [...(runner?.metadata.finalizers ?? []), finalizerName(to.name, attempt)] },
-      spec: {
-        binding: {
-          hostName: to.name,
-          hostUID: to.uid,
-          attempt,
-          resources: { cpu: 1, memory: '512Mi', disk: '1Gi' },
-          templateDigest: this.#templateDigest,
+    return await this.edit(name, ({ metadata, spec }) => {
+      const attempt = (spec.binding?.attempt ?? 0) + 1;
+      return {
+        metadata: { finalizers: [...(metadata.finalizers ?? []), finalizerName(to.name, attempt)] },
+        spec: {
+          binding: {
+            hostName: to.name,
+            hostUID: to.uid,
+            attempt,
+            resources: { cpu: 1, memory: '512Mi', disk: '1Gi' },
+            templateDigest: this.#templateDigest,
+          },
         },
-      },
+      };
     });
   }
 
@@ -140,11 +142,19 @@ export class DaemonWorld {
     return await this.#client.resources<Runner>(RUNNERS).get({ namespace: this.namespace, name });
   }
 
-  async edit(name: string, patch: object): Promise<Stored<Runner>> {
+  /** As `kubectl patch` does: on what the daemon has written meanwhile, where it has. */
+  async edit(name: string, patch: object | ((runner: Stored<Runner>) => object)): Promise<Stored<Runner>> {
     const runners = this.#client.resources<Runner>(RUNNERS);
-    const runner = await this.get(name);
-    if (runner === undefined) throw new Error(`there is no Runner ${name}`);
-    return await runners.patch(runner.metadata, runner.metadata.resourceVersion, patch);
+    for (;;) {
+      const runner = await this.get(name);
+      if (runner === undefined) throw new Error(`there is no Runner ${name}`);
+      try {
+        const body = typeof patch === 'function' ? patch(runner) : patch;
+        return await runners.patch(runner.metadata, runner.metadata.resourceVersion, body);
+      } catch (error) {
+        if (!isConflict(error)) throw error;
+      }
+    }
   }
 
   async delete(name: string): Promise<void> {
