@@ -28,8 +28,11 @@ test('the gate is passed by the bound attempt only', () => {
   expect([bound(1), bound(), runner()].map(hasPassedGate)).toEqual([true, false, false]);
 });
 
-test('what a host could not take counts for nothing', () => {
-  const attempts = [failure(1), failure(2, 'OutOfCapacity'), failure(3, 'HostNeedsReboot')];
+test('what a host could not take, or was deleted with, counts for nothing', () => {
+  const unfit = ['OutOfCapacity', 'HostNeedsReboot', 'HostDeleted'].map((reason, at) =>
+    failure(at + 2, reason),
+  );
+  const attempts = [failure(1), ...unfit];
   expect(countedFailures(attempts)).toBe(1);
   expect(countedFailures(undefined)).toBe(0);
 });

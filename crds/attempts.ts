@@ -1,7 +1,7 @@
 import { type FailedAttempt, MOST_FAILED_ATTEMPTS, type Runner } from './runner.ts';
 
-/** A host that could not take the attempt, through no fault of the start: not counted against `startAttempts`. */
-const UNCOUNTED_REASONS: readonly string[] = ['OutOfCapacity', 'HostNeedsReboot'];
+/** What a host, or whoever deleted it, did to the attempt, through no fault of the start: not counted against `startAttempts`. */
+const UNCOUNTED_REASONS: readonly string[] = ['OutOfCapacity', 'HostNeedsReboot', 'HostDeleted'];
 
 export const isCounted = ({ reason }: Pick<FailedAttempt, 'reason'>): boolean =>
   !UNCOUNTED_REASONS.includes(reason);

@@ -205,7 +205,7 @@ export const FailedAttempt = z.object({
     .min(1)
     .max(64)
     .describe(
-      'Why it failed, as one CamelCase word. OutOfCapacity and HostNeedsReboot are not counted against spec.startAttempts.',
+      'Why it failed, as one CamelCase word. OutOfCapacity, HostNeedsReboot and HostDeleted are not counted against spec.startAttempts.',
     ),
   message: z.string().max(1024).describe('Why it failed, as a sentence for people.'),
   finishedAt: Timestamp.describe('When its VM was observed gone, as RFC 3339 writes times.'),

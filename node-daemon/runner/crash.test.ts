@@ -139,7 +139,7 @@ const stories: readonly Story[] = [
     live: async (world) => {
       await started(world);
       world.hostChanged({ state: 'deleting' });
-      await world.until('an end', () => isOver(world));
+      await world.until('an end', () => isOver(world) || hasFailedNow(world));
     },
   },
 ];
