@@ -31,6 +31,8 @@ export class HostController {
   readonly #heartbeats: Heartbeats;
   readonly #telling: WorkQueue;
   readonly #toldAt = new Map<string, number>();
+  /** Hosts that each Runner named last, by its UID: what is seen of it at its end may name them no more. */
+  readonly #namedBy = new Map<string, readonly string[]>();
   readonly #unsubscribe: (() => void)[] = [];
 
   constructor(options: HostControllerOptions) {
@@ -75,9 +77,9 @@ export class HostController {
     }
     this.#unsubscribe.push(
       informers.runners.on({
-        added: (runner) => this.#runnerChanged(undefined, runner),
-        updated: (old, runner) => this.#runnerChanged(old, runner),
-        deleted: (runner) => this.#runnerChanged(runner, undefined),
+        added: (runner) => this.#holdsChanged(runner, hostsOf(runner)),
+        updated: (_, runner) => this.#holdsChanged(runner, hostsOf(runner)),
+        deleted: (runner) => this.#holdsChanged(runner, []),
       }),
     );
     const observe = (lease: Stored<Lease>) => this.#heartbeats.observe(lease.metadata.name, lease);
@@ -145,12 +147,14 @@ export class HostController {
   }
 
   /** A host whose object is gone is judged as long as it may hold something of a Runner. */
-  #runnerChanged(old: Stored<Runner> | undefined, runner: Stored<Runner> | undefined): void {
-    const names = new Set(runner === undefined ? [] : hostsOf(runner));
+  #holdsChanged({ metadata: { uid } }: Stored<Runner>, names: readonly string[]): void {
+    const before = this.#namedBy.get(uid) ?? [];
+    if (names.length > 0) this.#namedBy.set(uid, names);
+    else this.#namedBy.delete(uid);
     for (const name of names) this.#watch(name);
-    for (const name of old === undefined ? [] : hostsOf(old)) {
+    for (const name of before) {
       if (this.isLost(name)) this.#tell(name);
-      if (!names.has(name)) this.#unwatchUnlessNamed(name);
+      if (!names.includes(name)) this.#unwatchUnlessNamed(name);
     }
   }
 

@@ -185,6 +185,18 @@ describe('a host that is deleted', () => {
     expect(world.get('booted')?.metadata.finalizers).toEqual([finalizerName(nameOf(other), 2)]);
   });
 
+  test('and is lost goes when the last that it held was a Runner that had long been bound elsewhere', async () => {
+    const { world, clock, lost } = await boundToOne();
+    const other = await registered(world, 1);
+    await untilLater(world, clock, [other], 'attempt 2', () => world.get('r')?.spec.binding?.attempt === 2);
+    await world.client.resources<Runner>(RUNNERS).delete({ namespace: world.namespace, name: 'r' });
+    await world.letGo('r', finalizerName(nameOf(other), 2));
+    await remove(world, lost);
+    await world.until('the Runner to be gone', () => world.get('r') === undefined);
+    const isGone = async () => (await world.getHost(lost)) === undefined;
+    await world.eventually('the host to go', async () => (await isGone()) || undefined);
+  });
+
   test('and renews its Lease is left to its own node daemon', async () => {
     const { world, clock, lost: host } = await boundToOne();
     await world.passGate('r');
