@@ -4,15 +4,7 @@ import type { ObjectRef, Stored } from '../../kube/object.ts';
 import type { BundleView } from '../vm/bundle.ts';
 import type { BundlePaths } from '../vm/driver.ts';
 import type { RuntimeMetadata } from '../vm/metadata.ts';
-import type {
-  Ages,
-  BundleFacts,
-  BundleStage,
-  ObservedRunner,
-  RunnerFacts,
-  SessionFacts,
-  StrayFacts,
-} from './facts.ts';
+import type { Ages, BundleFacts, BundleStage, ObservedRunner, RunnerFacts, StrayFacts } from './facts.ts';
 import { observeShortage } from './observe-room.ts';
 import type { Bundles, RunnerPorts } from './ports.ts';
 import type { VmSession } from './session.ts';
@@ -61,7 +53,8 @@ export async function observe(
   whereabouts: Whereabouts,
   { isCleared, boundHere }: HostWide,
 ): Promise<Observation | undefined> {
-  const seen = await look(ports.bundles, sessions, uid);
+  const launching = launchesOf(sessions, uid);
+  const seen = await look(ports.bundles, uid, launching);
   const left = sessions.ofUid(uid)[0];
   const { cached, ref } = whereabouts;
   if (seen.length === 0 && left === undefined && cached === undefined && ref === undefined) return undefined;
@@ -101,7 +94,7 @@ export async function observe(
       ...traceless(ports, sessions, runner, held, seen),
     ],
     heldAttempts: held,
-    ...(await vmOf(session, current)),
+    ...(await vmOf(session, current, launching.has(session.paths.dir))),
     session: session.facts,
     endpoint: endpointOf(current?.metadata),
     guestAgent: current?.metadata?.guest?.agent ?? true,
@@ -115,8 +108,7 @@ const attemptOf = ({ spec }: Runner): number => spec.binding?.attempt ?? 1;
  * The bundles of this UID. One that a launch has begun to make, and whose identity is not on disk yet, is none: it
  * looks like what a purge leaves. Whether there is a launch is asked first, since it may end meanwhile.
  */
-async function look(bundles: Bundles, sessions: Sessions, uid: string): Promise<SeenBundle[]> {
-  const making = new Set(sessions.ofUid(uid).flatMap(({ facts, paths }) => launching(facts, paths.dir)));
+async function look(bundles: Bundles, uid: string, making: ReadonlySet<string>): Promise<SeenBundle[]> {
   const seen: SeenBundle[] = [];
   for (const paths of (await bundles.list()).bundles) {
     if (paths.uid !== uid) continue;
@@ -127,16 +119,24 @@ async function look(bundles: Bundles, sessions: Sessions, uid: string): Promise<
   return seen;
 }
 
-const launching = ({ launch }: SessionFacts, dir: string): string[] =>
-  launch.state === 'running' ? [dir] : [];
+/** Directories of the bundles of a UID that launches are making. */
+function launchesOf(sessions: Sessions, uid: string): ReadonlySet<string> {
+  const launching = sessions.ofUid(uid).filter(({ facts }) => facts.launch.state === 'running');
+  return new Set(launching.map(({ paths }) => paths.dir));
+}
 
-/** While a launch or a purge is under way it alone speaks to the VM. */
+/**
+ * While a launch or a purge is under way it alone speaks to the VM. `wasLaunching`: when the bundles were looked at. One
+ * that has come to its end since has made a bundle that was not seen: the pass that follows sees it.
+ */
 async function vmOf(
   session: VmSession,
   bundle: SeenBundle | undefined,
+  wasLaunching: boolean,
 ): Promise<Pick<RunnerFacts, 'vm' | 'vmUnknownForMs'>> {
   const { launch, purge } = session.facts;
   if (launch.state === 'running' || purge.state === 'running') return { vm: 'unknown' };
+  if (wasLaunching && launch.state === 'idle' && bundle === undefined) return { vm: 'unknown' };
   if (bundle?.facts.stage === 'Purged') return { vm: 'absent' };
   const vm = await session.vm.observe();
   return { vm, vmUnknownForMs: session.vm.unknownForMs };
