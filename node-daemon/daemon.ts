@@ -8,6 +8,7 @@ import { EVENTS, EventRecorder } from '../kube/events.ts';
 import { Informer } from '../kube/informer.ts';
 import type { Logger } from '../kube/log.ts';
 import type { Stored } from '../kube/object.ts';
+import { WorkQueue } from '../kube/queue.ts';
 import type { GuestLink } from './guest-link/server.ts';
 import type { HostRoot } from './host/host-root.ts';
 import { registerHostMetrics } from './host/metrics.ts';
@@ -185,9 +186,17 @@ async function runRunners(
   onStop(() => informer.stop());
   const stateFile = machine.stateFile(() => runnerState(session.name, informer.store.list()));
   onStop(() => stateFile.stop());
+  const confirming = new WorkQueue({
+    clock,
+    concurrency: 1,
+    backoff: { baseMs: 200, maxMs: 15_000 },
+    handle: () => confirmPurged(session, controller),
+    onError: (_key, error) => log.warn({ err: error }, 'cannot see yet whether all of a host is purged'),
+  });
+  onStop(() => confirming.shutdown());
   const onChange = (): void => {
     stateFile.changed();
-    void confirmPurged(session, controller);
+    if (session.state() !== 'live') confirming.add(session.uid());
   };
   const controller = new RunnerController({
     ports,
@@ -206,6 +215,7 @@ async function runRunners(
   onStop(async () => unsubscribe());
   informer.start();
   await unlessAborted(controller.start(), options.signal);
+  confirming.start();
   onChange();
   return { informer, controller };
 }
@@ -241,10 +251,13 @@ async function unlessAborted(work: Promise<void>, signal: AbortSignal | undefine
   }
 }
 
-/** A host object that is to go, or is gone, waits for the last bundle of its UID. */
-async function confirmPurged(session: HostSession, controller: RunnerController): Promise<void> {
-  if (session.state() === 'live') return;
+/**
+ * A host object that is to go, or is gone, waits for the last bundle of its UID. Throws where the directory cannot be read:
+ * that is not an empty one, and nobody tells when it can be again.
+ */
+async function confirmPurged(session: HostSession, controller: RunnerController): Promise<undefined> {
+  if (session.state() === 'live') return undefined;
   const uid = session.uid();
-  // A directory that cannot be read is not an empty one.
-  if (await controller.isEmpty().catch(() => false)) session.confirmPurged(uid);
+  if (await controller.isEmpty()) session.confirmPurged(uid);
+  return undefined;
 }
