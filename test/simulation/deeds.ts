@@ -69,10 +69,13 @@ const DEEDS: { readonly [N in DeedName]: Doing<N> } = {
   },
   killAt: (world, { who, boundaries, downMs }) => world.process(who).killAt(boundaries, downMs),
   restart: (world, { who }) => world.process(who).restart(),
-  cut: (world, { who, way, forMs }) => {
+  cut: (world, { who, way, forMs, forgets }) => {
     const link = world.link(who);
     link.passes = way;
-    world.timeline.after(forMs, () => link.heal());
+    world.timeline.after(forMs, () => {
+      if (forgets) world.server.compact();
+      link.heal();
+    });
   },
   lag: (world, { who, byMs, forMs }) => {
     world.link(who).watchLagMs = byMs;

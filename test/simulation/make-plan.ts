@@ -1,4 +1,6 @@
-import { CALM_AT_MS, type Deed, type HostPlan, type Plan, type RunnerWish, type Step } from './plan.ts';
+import { makeBurstTrouble, makeCrashes, makeLoss } from './make-scenes.ts';
+import { makeWish } from './make-wish.ts';
+import { CALM_AT_MS, type Deed, type HostPlan, type Plan, type Step } from './plan.ts';
 import { Random } from './random.ts';
 
 /** When chaos begins: by then hosts are registered where nothing is in their way. */
@@ -11,8 +13,10 @@ export function makePlan(seed: number): Plan {
   const hosts = makeHosts(random);
   const elects = random.chance(0.4);
   const controllers = elects && random.chance(0.6) ? ['controller', 'controller-b'] : ['controller'];
+  const runners = makeRunners(random, hosts);
   const steps = [
-    ...makeRunners(random, hosts),
+    ...runners,
+    ...makeCrashes(random, hosts, runners),
     ...makeFaults(random, { hosts, controllers }),
     ...makeLoss(random, hosts),
   ];
@@ -31,12 +35,14 @@ function makeRunners(random: Random, hosts: readonly HostPlan[]): Step[] {
   const hasMac = hosts.some(({ kind }) => kind === 'MacHost');
   // All at once, and more than there is room for: bindings queue.
   const burstAt = random.chance(0.3) ? random.int(0, 70_000) : undefined;
+  const areEndless = burstAt !== undefined && random.chance(0.5);
   for (let number = burstAt === undefined ? random.int(1, 6) : random.int(4, 9); number > 0; number -= 1) {
     const name = `r${number}`;
-    const wish = makeWish(random, hasMac);
+    const { spec, ...wish } = makeWish(random, hasMac);
+    const completion = areEndless ? 'Never' : spec.completion;
     const at = burstAt === undefined ? random.int(0, 70_000) : burstAt + random.int(0, 500);
-    steps.push({ at, deed: { do: 'create', name, wish } });
-    if (!random.chance(0.45)) continue;
+    steps.push({ at, deed: { do: 'create', name, wish: { ...wish, spec: { ...spec, completion } } } });
+    if (!random.chance(areEndless ? 0.6 : 0.45)) continue;
     const gone = at + random.int(20, random.chance(0.4) ? 5_000 : 60_000);
     steps.push({ at: gone, deed: { do: 'delete', name } });
     if (random.chance(0.4)) {
@@ -44,31 +50,7 @@ function makeRunners(random: Random, hosts: readonly HostPlan[]): Step[] {
       steps.push({ at: gone + random.int(0, 15_000), deed: { do: 'create', name, wish: again } });
     }
   }
-  return steps;
-}
-
-function makeWish(random: Random, hasMac: boolean): RunnerWish {
-  const completion = random.pick(['Job', 'Script', 'Never'] as const);
-  const job = { idleAfterMs: random.int(500, 5_000), busyAfterMs: random.int(500, 20_000) };
-  const ms = random.int(200, 40_000) + job.idleAfterMs + job.busyAfterMs;
-  const plan = {
-    ms,
-    exitCode: random.chance(0.8) ? 0 : random.int(1, 127),
-    ...(completion === 'Job' || random.chance(0.2) ? { job } : {}),
-    fromSecret: random.chance(0.5),
-  };
-  return {
-    spec: {
-      templateName: hasMac && random.chance(0.4) ? 'macos' : 'linux',
-      completion,
-      startAttempts: random.int(1, 4),
-      ...(random.chance(0.1) ? { activeDeadlineSeconds: random.int(5, 90) } : {}),
-      ...(random.chance(0.15) ? { ttlSecondsAfterFinished: random.int(0, 60) } : {}),
-      ...(random.chance(0.3) ? { className: random.pick(['small', 'large']) } : {}),
-      timeouts: { clone: '40s', boot: '60s', setup: '90s' },
-    },
-    ...(completion === 'Never' && random.chance(0.4) ? {} : { script: plan }),
-  };
+  return burstAt === undefined ? steps : [...steps, ...makeBurstTrouble(random, burstAt, areEndless)];
 }
 
 type Cast = Pick<Plan, 'hosts' | 'controllers'>;
@@ -81,23 +63,6 @@ function makeFaults(random: Random, cast: Cast): Step[] {
     const isEarly = deed.do === 'killAt' && random.chance(0.2);
     return { at: isEarly ? random.int(0, 600) : random.int(BEGINS_AT_MS, ENDS_AT_MS), deed };
   });
-}
-
-/** A host is lost for long enough that everybody notices, in the midst of starts. */
-function makeLoss(random: Random, hosts: readonly HostPlan[]): Step[] {
-  if (!random.chance(0.25)) return [];
-  const { name: host } = random.pick(hosts as [HostPlan, ...HostPlan[]]);
-  const hasMac = hosts.some(({ kind }) => kind === 'MacHost');
-  const at = random.int(15_000, 60_000);
-  const forMs = random.int(50_000, 110_000);
-  const loss: Deed = random.chance(0.7)
-    ? { do: 'cut', who: host, way: random.pick(['none', 'oneWay']), forMs }
-    : { do: 'kill', who: host, downMs: forMs };
-  const created = Array.from({ length: random.int(1, 3) }, (_, index): Step => {
-    const deed: Deed = { do: 'create', name: `lost${index + 1}`, wish: makeWish(random, hasMac) };
-    return { at: at - random.int(50, 12_000), deed };
-  });
-  return [...created, { at, deed: loss }];
 }
 
 /** How often each kind of fault is drawn, against the others. */
@@ -121,15 +86,15 @@ const WEIGHTS = {
   hangVm: 2,
   stickVm: 1,
   resetGuest: 2,
-  failClones: 2,
-  hangBoots: 2,
-  slowClones: 2,
+  failClones: 4,
+  hangBoots: 3,
+  slowClones: 4,
   leakSlots: 1,
   removeBundle: 1,
   deleteLease: 1,
   cordon: 1,
   withdrawTemplate: 1,
-  deleteTemplate: 1,
+  deleteTemplate: 3,
   loseHost: 2,
   deleteHost: 2,
 } satisfies Partial<Record<Deed['do'], number>>;
@@ -147,7 +112,7 @@ function makeFault(random: Random, { hosts, controllers }: Cast): Deed {
     kill: () => ({ do: 'kill', who, downMs }),
     killAt: () => ({ do: 'killAt', who, boundaries: random.int(0, random.chance(0.7) ? 10 : 40), downMs }),
     restart: () => ({ do: 'restart', who }),
-    cut: () => ({ do: 'cut', who, way: random.pick(['none', 'oneWay']), forMs: cutMs(random) }),
+    cut: () => ({ do: 'cut', who, way: random.pick(['none', 'oneWay']), forMs: cutMs(random), forgets }),
     lag: () => ({ do: 'lag', who, byMs: random.int(200, 15_000), forMs }),
     loseAnswers: () => ({ do: 'loseAnswers', who, times }),
     refuse: () => ({ do: 'refuse', who, code: random.pick([429, 500, 503]), times }),
@@ -165,7 +130,7 @@ function makeFault(random: Random, { hosts, controllers }: Cast): Deed {
     stickVm: () => ({ do: 'stickVm', host, forMs }),
     failClones: () => ({ do: 'failClones', host, times }),
     leakSlots: () => ({ do: 'leakSlots', host }),
-    slowClones: () => ({ do: 'slowClones', host, times, byMs: random.int(10_000, 70_000) }),
+    slowClones: () => ({ do: 'slowClones', host, times, byMs: random.int(10_000, 80_000) }),
     hangBoots: () => ({ do: 'hangBoots', host, times: 1 }),
     removeBundle: () => ({ do: 'removeBundle', host }),
     deleteLease: () => ({ do: 'deleteLease', host }),

@@ -17,7 +17,14 @@ export type Deed =
   | { readonly do: 'kill'; readonly who: Who; readonly downMs: number }
   | { readonly do: 'killAt'; readonly who: Who; readonly boundaries: number; readonly downMs: number }
   | { readonly do: 'restart'; readonly who: Who }
-  | { readonly do: 'cut'; readonly who: Who; readonly way: 'none' | 'oneWay'; readonly forMs: number }
+  | {
+      readonly do: 'cut';
+      readonly who: Who;
+      readonly way: 'none' | 'oneWay';
+      readonly forMs: number;
+      /** When it is over the API server has forgotten what happened meanwhile. */
+      readonly forgets: boolean;
+    }
   | { readonly do: 'lag'; readonly who: Who; readonly byMs: number; readonly forMs: number }
   | { readonly do: 'loseAnswers'; readonly who: Who; readonly times: number }
   | { readonly do: 'refuse'; readonly who: Who; readonly code: 429 | 500 | 503; readonly times: number }

@@ -74,10 +74,12 @@ export function inWords(deed: Deed): string {
       return `${deed.who} dies at the boundary of an effect, the ${deed.boundaries + 1}th from here, and starts again after ${span(deed.downMs)}`;
     case 'restart':
       return `${deed.who} is stopped in order and starts again`;
-    case 'cut':
+    case 'cut': {
+      const then = deed.forgets ? '; what happened meanwhile is forgotten' : '';
       return deed.way === 'none'
-        ? `${deed.who} is cut off from the API server for ${span(deed.forMs)}`
-        : `${deed.who} gets no answers from the API server for ${span(deed.forMs)}, which gets its requests`;
+        ? `${deed.who} is cut off from the API server for ${span(deed.forMs)}${then}`
+        : `${deed.who} gets no answers from the API server for ${span(deed.forMs)}, which gets its requests${then}`;
+    }
     case 'lag':
       return `watches of ${deed.who} lag by ${span(deed.byMs)} for ${span(deed.forMs)}`;
     case 'loseAnswers':

@@ -24,6 +24,9 @@ export class Truth {
   /** All VMs that ever ran of a Runner, by its UID. */
   readonly #vms = new Map<string, SimVm[]>();
   readonly #leases = new Map<string, { renewedAt: number; ranOutUntil: number }>();
+  /** Hosts whose object was deleted, and those where bundles were removed, or no room was left to write into them. */
+  readonly #deleted = new Set<string>();
+  readonly #robbed = new Set<string>();
   /** Until when something is in somebody's way. */
   readonly #troubledUntil = new Map<string, number>();
 
@@ -42,6 +45,7 @@ export class Truth {
     const who = 'who' in deed ? deed.who : 'host' in deed ? deed.host : ALL;
     const forMs = 'forMs' in deed ? deed.forMs : 'downMs' in deed ? deed.downMs : 0;
     const until = this.#world.timeline.now + forMs;
+    if (deed.do === 'removeBundle' || deed.do === 'fillDisk') this.#robbed.add(deed.host);
     if (deed.do !== 'slowClones') this.#troubledUntil.set(who, Math.max(until, this.#until(who)));
   }
 
@@ -53,20 +57,22 @@ export class Truth {
     this.#world.invariants.violated(what);
   }
 
-  #committed({ kind, object, old, by }: Commit): void {
-    if (kind.kind === 'Lease' && object.metadata.namespace === SYSTEM_NAMESPACE)
-      this.#renewed(object.metadata.name, by);
+  #committed({ type, kind, object, old, by }: Commit): void {
+    const { name, namespace, deletionTimestamp } = object.metadata;
+    const isLease = kind.kind === 'Lease' && namespace === SYSTEM_NAMESPACE;
+    if (isLease && type !== 'DELETED') this.#renewed(name, by);
+    const isHost = HOST_KINDS.some((one) => one === kind.kind);
+    if (isHost && (type === 'DELETED' || deletionTimestamp !== undefined)) this.#deleted.add(name);
     if (old === undefined || by === USER) return;
     if (kind.kind === 'Runner') this.#runnerTold(object as unknown as Runner, old as unknown as Runner);
-    if (HOST_KINDS.some((one) => one === kind.kind)) {
-      this.#hostTold(object as unknown as Host, old as unknown as Host);
-    }
+    if (isHost) this.#hostTold(object as unknown as Host, old as unknown as Host);
   }
 
   #runnerTold(now: Runner, old: Runner): void {
     if (now.status === undefined) return;
     const vms = this.#vms.get(now.metadata.uid ?? '') ?? [];
     this.#checkEnd(now, old, vms);
+    this.#checkAttempts(now, old);
     const { ipAddress, guest } = now.status;
     const tells = (what: string): void => this.#violated(`truth: ${now.metadata.name} is told ${what}`);
     if (ipAddress !== undefined && ipAddress !== old.status?.ipAddress) {
@@ -74,20 +80,41 @@ export class Truth {
       if (!isIts) tells(`to have the address ${ipAddress}, which none of its VMs has`);
     }
     if (guest !== undefined && guest.state !== old.status?.guest?.state) {
-      const hasCome = vms.some(
+      const hasCome = stoodOf(vms).some(
         ({ agent }) => GUEST_STATES.indexOf(agent) >= GUEST_STATES.indexOf(guest.state),
       );
       if (!hasCome) tells(`to be ${guest.state} in its guest, which is not so yet`);
     }
   }
 
-  #checkEnd({ metadata, status }: Runner, old: Runner, vms: readonly SimVm[]): void {
+  #checkEnd({ metadata, status, spec }: Runner, old: Runner, vms: readonly SimVm[]): void {
     if (status === undefined || status.phase === old.status?.phase) return;
     const reason = getCondition(status.conditions, 'Finished')?.reason;
+    this.#checkReason(metadata, reason, spec.binding?.hostName ?? '');
     if (isTrueEnd(status, reason, vms)) return;
     this.#violated(
       `truth: ${metadata.name} is told to be ${status.phase} (${reason}), which none of its VMs bears out`,
     );
+  }
+
+  #checkAttempts({ metadata, status }: Runner, old: Runner): void {
+    const known = old.status?.attempts?.map(({ attempt }) => attempt) ?? [];
+    for (const { attempt, reason, hostName } of status?.attempts ?? []) {
+      if (!known.includes(attempt)) this.#checkReason(metadata, reason, hostName);
+    }
+  }
+
+  /** Whoever says what has happened must not have made it up. */
+  #checkReason({ uid = '', name }: Runner['metadata'], reason: string | undefined, hostName: string): void {
+    const vms = this.#vms.get(uid) ?? [];
+    const isTrue =
+      (reason !== 'HostDeleted' || this.#deleted.has(hostName)) &&
+      (reason !== 'BundleLost' || this.#robbed.has(hostName)) &&
+      (reason !== 'VmExited' ||
+        this.#robbed.has(hostName) ||
+        vms.some(({ isAlive, wasKilled }) => !isAlive && !wasKilled));
+    if (!isTrue)
+      this.#violated(`truth: ${name} is told to have failed on ${hostName} by ${reason}, which was not so`);
   }
 
   #hostTold({ metadata, status }: Host, old: Host): void {
@@ -126,8 +153,12 @@ export class Truth {
   }
 }
 
+/** How guests and scripts of the VMs stand, and stood before resets. */
+const stoodOf = (vms: readonly SimVm[]): Pick<SimVm, 'script' | 'agent'>[] =>
+  vms.flatMap((vm) => [vm, ...vm.before]);
+
 function isTrueEnd({ phase }: RunnerStatus, reason: string | undefined, vms: readonly SimVm[]): boolean {
-  const stood = vms.flatMap((vm) => [vm, ...vm.before]);
+  const stood = stoodOf(vms);
   if (phase === 'Finished' && reason === 'JobFinished')
     return stood.some(({ agent }) => agent === 'Finished');
   if (phase === 'Finished')

@@ -10,6 +10,8 @@ import { WatchStream } from './watch-stream.ts';
 
 /** How old the watch cache may be that answers reads which allow it. */
 const CACHE_LAG_REVISIONS = 20;
+/** Of several API servers one may know less than the others when a watch is opened there. */
+const BEHIND = { chance: 0.15, mostMs: 3_000 } as const;
 const BOOKMARK_EVERY_MS = { least: 55_000, most: 65_000 } as const;
 
 /** The part of an API server that has connections: it goes down and comes back, and what it serves can be old. */
@@ -67,6 +69,7 @@ export class Frontend {
       selects: isSelected,
       revision: () => server.revision,
       timeoutSeconds: options.timeoutSeconds,
+      behindMs: this.#random.chance(BEHIND.chance) ? this.#random.int(1, BEHIND.mostMs) : 0,
       bookmarkEveryMs: this.#random.int(BOOKMARK_EVERY_MS.least, BOOKMARK_EVERY_MS.most),
       onContact: options.onContact,
       onClose: () => streams.delete(stream),

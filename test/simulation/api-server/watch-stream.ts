@@ -14,6 +14,8 @@ export interface WatchStreamOptions {
   readonly selects: (object: KubeObject) => boolean;
   readonly revision: () => number;
   readonly timeoutSeconds: number;
+  /** How long the cache that serves it takes to catch up, in milliseconds. */
+  readonly behindMs: number;
   readonly bookmarkEveryMs: number;
   readonly onContact: (() => void) | undefined;
   readonly onClose: () => void;
@@ -33,6 +35,7 @@ export class WatchStream {
 
   constructor(options: WatchStreamOptions) {
     this.#options = options;
+    this.#lastDue = options.timeline.now + options.behindMs;
     this.#unsubscribe = options.link.onHeal(() => this.#healed());
     this.#after(options.timeoutSeconds * 1_000, () => this.end('clean'));
     this.#bookmarkLater();

@@ -157,11 +157,12 @@ export class SimHost implements MachineClock {
     return vm;
   }
 
-  end(vm: SimVm, how: string): void {
+  /** `wasKilled`: by its daemon. */
+  end(vm: SimVm, how: string, wasKilled = false): void {
     if (!vm.isAlive) return;
     for (const [dir, one] of this.#vms) if (one === vm) this.#vms.delete(dir);
     this.world.trace.add(this.name, `the VM of ${this.world.nameOf(vm.identity)} ${how}`);
-    vm.end();
+    vm.end(wasKilled);
   }
 
   /** All that runs ends; what is on disk stays. */

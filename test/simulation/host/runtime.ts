@@ -112,7 +112,7 @@ async function purge(host: SimHost, life: Life, bundle: BundlePaths): Promise<vo
     return;
   }
   host.world.checkKill(host, vm);
-  await life.effect('kill the VM', () => host.end(vm, 'is killed'));
+  await life.effect('kill the VM', () => host.end(vm, 'is killed', true));
   await life.takes(life.random.int(1, 30));
 }
 

@@ -30,6 +30,8 @@ export class SimVm {
   /** How often the guest has reset. */
   resets = 0;
   agent: GuestRunnerState = 'NoRunner';
+  /** Its daemon ended it. */
+  wasKilled = false;
   /** How guest and script stood at each reset. */
   readonly before: Pick<SimVm, 'script' | 'agent'>[] = [];
   #alive = true;
@@ -51,8 +53,9 @@ export class SimVm {
     return this.#alive && this.isSshUp && !this.isHung;
   }
 
-  end(): void {
+  end(wasKilled: boolean): void {
     this.#alive = false;
+    this.wasKilled = wasKilled;
     this.changed();
   }
 
