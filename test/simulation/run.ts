@@ -1,5 +1,6 @@
 import { parseArgs } from 'node:util';
 import { makePlan } from './make-plan.ts';
+import { tellMutants } from './mutants/run.ts';
 import { report, spared } from './report.ts';
 import { replay } from './shrink.ts';
 import { fullStory, minimalStory } from './story.ts';
@@ -7,20 +8,25 @@ import { runAll } from './workers.ts';
 
 /** Failing seeds whose stories are told; of the others the number is. */
 const MOST_STORIES = 3;
+const DEFAULT_SEEDS = 1000;
 
 const USAGE = `usage: npm run test:simulation -- [--seeds N] [--from SEED] [--workers N] [--until-failure] [--report]
        npm run test:simulation -- --seed SEED [--story]
+       npm run test:simulation -- --mutants [--only NAME,…] [--seeds N] [--workers N] [--update]
 `;
 
 const { values } = parseArgs({
   options: {
-    seeds: { type: 'string', default: '1000' },
+    seeds: { type: 'string' },
     from: { type: 'string', default: '0' },
     workers: { type: 'string', default: '2' },
     'until-failure': { type: 'boolean', default: false },
     report: { type: 'boolean', default: false },
     seed: { type: 'string' },
     story: { type: 'boolean', default: false },
+    mutants: { type: 'boolean', default: false },
+    only: { type: 'string' },
+    update: { type: 'boolean', default: false },
     help: { type: 'boolean', default: false },
   },
 });
@@ -55,11 +61,19 @@ async function many(from: number, seeds: number, workers: number): Promise<boole
   return tally.failures.length === 0;
 }
 
-if (values.help) say(USAGE);
-else {
-  const held =
-    values.seed === undefined
-      ? await many(Number(values.from), Number(values.seeds), Number(values.workers))
-      : await one(Number(values.seed), values.story);
-  process.exitCode = held ? 0 : 1;
+async function held(): Promise<boolean> {
+  const workers = Number(values.workers);
+  const seeds = values.seeds === undefined ? undefined : Number(values.seeds);
+  if (values.mutants) {
+    const only = values.only?.split(',');
+    return await tellMutants({ only, seeds, workers, isQuick: false, updates: values.update, say });
+  }
+  if (values.seed !== undefined) return await one(Number(values.seed), values.story);
+  const isWell = await many(Number(values.from), seeds ?? DEFAULT_SEEDS, workers);
+  if (!values.report) return isWell;
+  say('');
+  return (await tellMutants({ workers, isQuick: true, updates: false, say })) && isWell;
 }
+
+if (values.help) say(USAGE);
+else process.exitCode = (await held()) ? 0 : 1;
