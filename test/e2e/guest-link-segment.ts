@@ -1,8 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { createServer } from 'node:net';
 import type { QemuNetwork } from '../../node-daemon/vm/qemu/network.ts';
-import { isListening } from '../harness/ports.ts';
+import { isListening, loopbackAddress } from '../harness/ports.ts';
 import { until } from '../harness/until.ts';
 
 /**
@@ -17,21 +16,21 @@ export interface Segment {
   stop(): Promise<void>;
 }
 
-const PLACES = 2;
+const SSH_PORTS = [2201, 2202];
+const PLUG_PORTS = [2301, 2302];
 const GATEWAY = '10.0.2.2';
 const FIRST_ADDRESS = 15;
-const HOST = '127.0.0.1';
 
 export async function startSegment(): Promise<Segment> {
-  const sshPorts = await freePorts(PLACES);
-  const plugPorts = await freePorts(PLACES);
-  const guestIps = sshPorts.map((_, index) => `10.0.2.${FIRST_ADDRESS + index}`);
-  const forwards = sshPorts.map((port, index) => `hostfwd=tcp:${HOST}:${port}-${guestIps[index]}:22`);
+  const host = loopbackAddress();
+  const free = [...PLUG_PORTS];
+  const guestIps = SSH_PORTS.map((_, index) => `10.0.2.${FIRST_ADDRESS + index}`);
+  const forwards = SSH_PORTS.map((port, index) => `hostfwd=tcp:${host}:${port}-${guestIps[index]}:22`);
   const netdevs = [
     `user,id=gateway,ipv6=off,${forwards.join(',')}`,
     'hubport,id=hub,hubid=0,netdev=gateway',
-    ...plugPorts.flatMap((port, index) => [
-      `socket,id=plug${index},listen=${HOST}:${port}`,
+    ...PLUG_PORTS.flatMap((port, index) => [
+      `socket,id=plug${index},listen=${host}:${port}`,
       `hubport,id=hub${index},hubid=0,netdev=plug${index}`,
     ]),
   ];
@@ -49,35 +48,24 @@ export async function startSegment(): Promise<Segment> {
   hub.stderr?.on('data', (chunk) => {
     said += chunk;
   });
-  const serves = async () => hub.exitCode === null && (await isListening(HOST, sshPorts[0] ?? 0));
+  const serves = async () => hub.exitCode === null && (await isListening(host, SSH_PORTS[0] ?? 0));
   await until('the segment', serves, () => said);
   return {
-    network: { plug: async (spec) => plug(plugPorts, spec.notifyPort) },
-    ssh: (guestIp) => ({ host: HOST, port: sshPorts[guestIps.indexOf(guestIp)] ?? 0 }),
+    network: { plug: async (spec) => plug(host, free, spec.notifyPort) },
+    ssh: (guestIp) => ({ host, port: SSH_PORTS[guestIps.indexOf(guestIp)] ?? 0 }),
     stop: () => stop(hub),
   };
 }
 
 /** The driver's endpoints are of no use here: where a VM is, only its report tells. */
-function plug(ports: number[], notifyPort: number): Awaited<ReturnType<QemuNetwork['plug']>> {
+function plug(host: string, ports: number[], notifyPort: number): Awaited<ReturnType<QemuNetwork['plug']>> {
   const port = ports.shift();
   if (port === undefined) throw new Error('all places of the segment are taken');
   const nowhere = { host: '127.255.255.254', port };
   return {
-    netdev: `socket,connect=${HOST}:${port}`,
+    netdev: `socket,connect=${host}:${port}`,
     endpoints: { ssh: nowhere, agent: nowhere, notifyUrl: `http://${GATEWAY}:${notifyPort}` },
   };
-}
-
-async function freePorts(count: number): Promise<number[]> {
-  const servers = Array.from({ length: count }, () => createServer().listen(0, HOST));
-  await Promise.all(servers.map((server) => once(server, 'listening')));
-  const ports = servers.map((server) => {
-    const address = server.address();
-    return typeof address === 'object' && address !== null ? address.port : 0;
-  });
-  await Promise.all(servers.map((server) => new Promise((resolve) => server.close(resolve))));
-  return ports;
 }
 
 async function stop(hub: ChildProcess): Promise<void> {

@@ -2,7 +2,7 @@ import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtemp, readFile, rm, truncate, writeFile } from 'node:fs/promises';
 import { createServer, type Server } from 'node:http';
-import { type AddressInfo, createServer as createTcpServer } from 'node:net';
+import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { json } from 'node:stream/consumers';
@@ -12,12 +12,15 @@ import { type Identity, makeIdentity } from '../../node-daemon/seed/identity.ts'
 import type { SeedContents } from '../../node-daemon/seed/seed-disk.ts';
 import { openSession, type SshSession, type SshTarget } from '../../node-daemon/ssh/session.ts';
 import { waitForSsh } from '../../node-daemon/ssh/wait.ts';
+import { loopbackAddress } from '../harness/ports.ts';
 import { until } from '../harness/until.ts';
 
 const run = promisify(execFile);
 const BOOT_MS = 120_000;
 const COMMAND = { timeoutMs: 60_000, maxOutputBytes: 256 * 1024 };
 const SLIRP_HOST = '10.0.2.2';
+const SSH_PORT = 2222;
+const AGENT_PORT = 8080;
 
 /** What a guest of the test is told and told to prove. */
 export interface GuestSeed extends SeedContents {
@@ -79,26 +82,26 @@ export interface GuestVmOptions {
 
 /** A guest in a QEMU of the test's own, without driver and daemon. */
 export class GuestVm {
-  readonly sshPort: number;
   readonly agentUrl: string;
+  readonly #address: string;
   readonly #dir: string;
   readonly #qemu: ChildProcess;
 
-  private constructor(dir: string, qemu: ChildProcess, sshPort: number, agentPort: number) {
+  private constructor(dir: string, qemu: ChildProcess, address: string) {
     this.#dir = dir;
     this.#qemu = qemu;
-    this.sshPort = sshPort;
-    this.agentUrl = `http://127.0.0.1:${agentPort}`;
+    this.#address = address;
+    this.agentUrl = `http://${address}:${AGENT_PORT}`;
   }
 
   static async start(options: GuestVmOptions): Promise<GuestVm> {
     const dir = await mkdtemp(join(tmpdir(), 'gvm-'));
-    const [sshPort, agentPort] = await freePorts();
+    const address = loopbackAddress();
     await writeFile(join(dir, 'serial.log'), '');
-    const args = await qemuArgs(dir, options, sshPort, agentPort);
+    const args = await qemuArgs(dir, options, address);
     const qemu = spawn('qemu-system-x86_64', args, { stdio: ['pipe', 'ignore', 'inherit'] });
     await once(qemu, 'spawn');
-    return new GuestVm(dir, qemu, sshPort, agentPort);
+    return new GuestVm(dir, qemu, address);
   }
 
   serial(): Promise<string> {
@@ -115,7 +118,7 @@ export class GuestVm {
   }
 
   target(keys: Pick<SshTarget, 'privateKey' | 'hostKey'>): SshTarget {
-    return { host: '127.0.0.1', port: this.sshPort, user: 'runner', ...keys };
+    return { host: this.#address, port: SSH_PORT, user: 'runner', ...keys };
   }
 
   /** Returns when an authenticated command went through, with the VM's own keys. */
@@ -157,8 +160,7 @@ export async function inGuest(session: SshSession, command: string, stdin?: Buff
 async function qemuArgs(
   dir: string,
   { templateDir, seed, diskBytes }: GuestVmOptions,
-  sshPort: number,
-  agentPort: number,
+  address: string,
 ): Promise<readonly string[]> {
   const metadata = JSON.parse(await readFile(join(templateDir, 'TemplateMetadata.json'), 'utf8'));
   const disk = join(dir, 'disk.qcow2');
@@ -177,7 +179,7 @@ async function qemuArgs(
   ]);
   const seedPath = join(dir, 'seed.img');
   if (seed !== undefined) await writeSeedFile(seedPath, seed);
-  const forward = (port: number, to: number): string => `hostfwd=tcp:127.0.0.1:${port}-:${to}`;
+  const forward = (port: number, to: number): string => `hostfwd=tcp:${address}:${port}-:${to}`;
   return [
     ...[
       '-M',
@@ -198,7 +200,7 @@ async function qemuArgs(
     ...['-kernel', join(templateDir, 'kernel'), '-initrd', join(templateDir, 'initrd')],
     ...['-append', metadata.kernelArgs],
     ...['-drive', `if=none,id=disk,file=${disk},format=qcow2`, '-device', 'virtio-blk-pci,drive=disk'],
-    ...['-netdev', `user,id=net,${forward(sshPort, 22)},${forward(agentPort, 8080)}`],
+    ...['-netdev', `user,id=net,${forward(SSH_PORT, 22)},${forward(AGENT_PORT, 8080)}`],
     ...['-device', 'virtio-net-pci,netdev=net,romfile='],
     ...(seed === undefined
       ? []
@@ -213,19 +215,4 @@ async function qemuArgs(
 async function writeSeedFile(path: string, bytes: Buffer): Promise<void> {
   await writeFile(path, bytes);
   await truncate(path, Math.max(Math.ceil(bytes.length / 512) * 512, 65_536));
-}
-
-/** Held until all are known, so that they differ. */
-async function freePorts(): Promise<readonly [number, number]> {
-  const servers = [createTcpServer(), createTcpServer()];
-  const ports: number[] = [];
-  for (const server of servers) {
-    server.listen(0, '127.0.0.1');
-    await once(server, 'listening');
-    ports.push((server.address() as AddressInfo).port);
-  }
-  for (const server of servers) server.close();
-  const [first, second] = ports;
-  if (first === undefined || second === undefined) throw new Error('no free ports');
-  return [first, second];
 }

@@ -1,3 +1,4 @@
+import { randomInt } from 'node:crypto';
 import { once } from 'node:events';
 import { type AddressInfo, connect, createServer } from 'node:net';
 
@@ -24,3 +25,10 @@ export async function freePort(): Promise<number> {
   await once(server, 'close');
   return port;
 }
+
+/**
+ * An address of loopback for one VM alone. A port of 127.0.0.1 that was free a moment ago may by now be the near end
+ * of somebody's connection, and a QEMU that is to listen there ends at once.
+ */
+export const loopbackAddress = (): string =>
+  `127.${randomInt(128, 255)}.${randomInt(0, 256)}.${randomInt(1, 255)}`;
