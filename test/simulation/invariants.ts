@@ -22,6 +22,11 @@ export class Invariants {
   readonly #world: World;
   /** When each host's own renewal was last stored. */
   readonly #renewedAt = new Map<string, number>();
+  /**
+   * Attempts whose hosts were lost when a later one was bound, by UID and number. Such a host may be back before the later
+   * one is started: neither knows of the other, until it purges what is not its own any more.
+   */
+  readonly #givenUp = new Set<string>();
   /** Attempts, by UID, that were given the script. */
   readonly #given = new Map<string, number>();
   /** Since when each attempt, by UID and number, is not wanted any more. */
@@ -192,7 +197,10 @@ export class Invariants {
 
   /** 2, by the objects; and line 9 of the binding protocol. */
   #checkBinding(now: Runner, old: Runner): void {
-    const { server } = this.#world;
+    const { server, timeline } = this.#world;
+    for (const { host, attempt } of holdsOf(old)) {
+      if (this.leaseEndsAt(host) <= timeline.now) this.#givenUp.add(`${old.metadata.uid}.${attempt}`);
+    }
     const { binding } = now.spec;
     const host = binding && hostObject(server, binding.hostName);
     if (binding === undefined || host === undefined) return;
@@ -245,7 +253,8 @@ export class Invariants {
     if (newer.identity.attempt < older.identity.attempt) {
       this.violated(`1c: ${name} was started after a later attempt`);
     }
-    if (this.leaseEndsAt(host.name) > this.#world.timeline.now) {
+    const wasLost = this.#givenUp.has(`${older.identity.uid}.${older.identity.attempt}`);
+    if (!wasLost && this.leaseEndsAt(host.name) > this.#world.timeline.now) {
       this.violated(`1c: ${name} was started while attempt ${older.identity.attempt} runs on ${host.name}`);
     }
     if (older.ran.length > 0) {
