@@ -53,7 +53,9 @@ export function takenOf(server: ApiServer, hostName: string): Occupancy {
         .map(({ attempt }) => attempt),
     );
     const isHeld = !isOver(runner) && !hasFailed(runner);
-    if (binding.hostName === hostName && isHeld) attempts.add(binding.attempt);
+    // A binding to a host that is no more holds what its finalizer says, and nothing by itself.
+    const isTo = binding.hostUID === hostObject(server, hostName)?.metadata.uid;
+    if (isTo && isHeld) attempts.add(binding.attempt);
     for (const _ of attempts) taken = sum(taken, binding.resources);
   }
   return taken;

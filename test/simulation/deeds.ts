@@ -151,9 +151,13 @@ const DEEDS: { readonly [N in DeedName]: Doing<N> } = {
     world.host(host).bootsHang += times;
   },
   removeBundle: (world, { host: name }) => {
-    const { disk } = world.host(name);
-    const [bundle] = disk.bundles.keys();
-    if (bundle !== undefined) disk.bundles.delete(bundle);
+    const host = world.host(name);
+    const [bundle] = host.disk.bundles.keys();
+    if (bundle === undefined) return;
+    host.disk.bundles.delete(bundle);
+    for (const vm of host.vms()) {
+      vm.isOrphan ||= bundle === `${vm.identity.uid}.${vm.identity.attempt}.bundle`;
+    }
   },
   deleteLease: ({ server }, { host }) =>
     void server.delete(USER, 'Lease', { namespace: SYSTEM_NAMESPACE, name: host }),

@@ -108,8 +108,9 @@ function hostUnrest({ server }: World, host: SimHost, runners: readonly Runner[]
     const { uid = '', attempt = 0 } = parseBundleName(name) ?? {};
     if (!isWanted(uid, attempt)) unrest.push(`${host.name} has the bundle ${name}, which nobody wants`);
   }
-  for (const { identity } of host.vms()) {
-    if (!isWanted(identity.uid, identity.attempt)) {
+  for (const { identity, isOrphan } of host.vms()) {
+    const isForgotten = isOrphan && identity.hostUid !== object?.metadata.uid;
+    if (!isForgotten && !isWanted(identity.uid, identity.attempt)) {
       unrest.push(`${host.name} runs the VM ${identity.uid}.${identity.attempt}, which nobody wants`);
     }
   }

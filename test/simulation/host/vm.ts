@@ -23,6 +23,8 @@ export class SimVm {
   isHung = false;
   /** Not even SIGKILL ends it, as while a disk does not answer. */
   isStuck = false;
+  /** Somebody removed its bundle. */
+  isOrphan = false;
   script: ScriptState = { state: 'absent' };
   /** Scripts that ran. */
   readonly ran: string[] = [];
