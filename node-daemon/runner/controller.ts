@@ -139,7 +139,8 @@ export class RunnerController {
       isCleared: this.#leftovers.size === 0,
       boundHere: () => this.#informer.store.list(),
     });
-    if (observation === undefined || isHeldByNobody(observation)) this.#elsewhere.delete(uid);
+    const isShownHere = cached !== undefined && observation?.facts.runner.is === 'bound';
+    if (observation === undefined || isShownHere || isHeldByNobody(observation)) this.#elsewhere.delete(uid);
     if (observation === undefined || isSettled(observation)) this.#cleared(uid);
     if (observation === undefined || isUnwanted(observation)) this.#sessions.ages.forget(uid);
     if (observation === undefined) return undefined;
@@ -165,8 +166,10 @@ export class RunnerController {
     const uid = this.#ports.host.uid();
     const wasFresh = this.#ports.host.leaseFresh();
     for (const runner of await this.#ports.api.list()) {
+      // What the informer shows of one that is bound elsewhere by now is old, and may lack the finalizer.
+      const isBoundHere = runner.spec.binding?.hostName === this.#ports.host.name;
       const isShown = this.#informer.store.by(BY_UID, runner.metadata.uid).length > 0;
-      if (!isShown && this.#isHeld(runner)) this.#hasLeft(runner);
+      if (!(isBoundHere && isShown) && this.#isHeld(runner)) this.#hasLeft(runner);
     }
     if (!wasFresh || !this.#ports.host.leaseFresh()) return { requeueAfterMs: WITHOUT_LEASE_MS };
     this.#searchedAs = uid;

@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { finalizerName } from '../../crds/meta.ts';
+import { ApiError } from '../../kube/errors.ts';
 import { unreachable } from './testing/fake-client.ts';
 import { DIGEST, World } from './testing/world.ts';
 
@@ -64,6 +65,24 @@ describe('a finalizer of this host on a Runner that is bound elsewhere', () => {
     expect(finalizers()).toContain(own(1));
     world.hostChanged({ leaseFresh: true });
     await world.settle();
+    expect(finalizers()).toEqual([finalizerName('host-b', 2)]);
+    await world.expectNoLeak();
+  });
+
+  test('goes when it came unseen to a Runner that the watch, which is behind, shows as bound here', async () => {
+    await world.start();
+    world.bound('r');
+    world.runners.patch('r', { metadata: { finalizers: [] } });
+    await world.settle();
+    world.hostChanged({ leaseFresh: false });
+    world.client.setOutage(unreachable());
+    await world.settle();
+    world.runners.patch('r', { metadata: { finalizers: [own(1)] } });
+    rebind();
+    world.client.setOutage(undefined);
+    world.client.fail('watch', new ApiError(410, 'Expired', 'too old resource version'));
+    world.hostChanged({ leaseFresh: true });
+    await world.pass(60_000);
     expect(finalizers()).toEqual([finalizerName('host-b', 2)]);
     await world.expectNoLeak();
   });

@@ -159,7 +159,8 @@ async function observeRunner(
   const isBehind = seen.some(
     ({ paths, facts }) => facts.hostUid === ports.host.uid() && paths.attempt > attempt,
   );
-  if (cached !== undefined && !isBehind) return place(ports, cached);
+  // Whoever was found to be bound elsewhere, and is shown nonetheless, is shown as it was.
+  if (cached !== undefined && ref === undefined && !isBehind) return place(ports, cached);
   return await ask(ports, uid, cached?.metadata ?? ref ?? refOf(seen));
 }
 
