@@ -39,7 +39,7 @@ export class HostController {
     this.#options = options;
     const { clock, log, leases } = options;
     this.#heartbeats = new Heartbeats({
-      read: async (name) => await leases.get({ namespace: SYSTEM_NAMESPACE, name }),
+      read: async (name) => await leases.get(leaseRef(name)),
       graceMs: options.graceMs,
       onChange: (name) => this.#heartbeatChanged(name),
       clock,
@@ -114,25 +114,25 @@ export class HostController {
       return undefined;
     }
     if (requeueAfterMs !== undefined) return { requeueAfterMs };
-    if (status === undefined) return undefined;
+    if (status === undefined || !(await this.#readLease(name)).isLost) return undefined;
     const { object } = await writeStatus(hosts[kind], host, status);
     this.#toldAt.set(key, clock.monotonic());
     informers.hosts[kind].learn(object);
     return undefined;
   }
 
-  /**
-   * Takes the Lease of a host that is lost away before its last trace goes: nobody would do it afterwards. False
-   * where a quorum read shows that it is renewed after all.
-   */
-  async #deleteLease(name: string): Promise<boolean> {
-    const { leases } = this.#options;
-    const ref = { namespace: SYSTEM_NAMESPACE, name };
-    const lease = await leases.get(ref);
+  /** By quorum: the watch may be behind, and nothing is said of a host, nor taken from it, that renews its Lease. */
+  async #readLease(name: string): Promise<{ isLost: boolean; lease: Stored<Lease> | undefined }> {
+    const lease = await this.#options.leases.get(leaseRef(name));
     this.#heartbeats.observe(name, lease);
-    if (!this.isLost(name)) return false;
-    if (lease !== undefined) await leases.delete(ref, lease.metadata);
-    return true;
+    return { isLost: this.isLost(name), lease };
+  }
+
+  /** Takes the Lease of a host that is lost away before its last trace goes: nobody would do it afterwards. */
+  async #deleteLease(name: string): Promise<boolean> {
+    const { isLost, lease } = await this.#readLease(name);
+    if (isLost && lease !== undefined) await this.#options.leases.delete(leaseRef(name), lease.metadata);
+    return isLost;
   }
 
   #hostChanged(host: Stored<Host>): void {
@@ -160,7 +160,7 @@ export class HostController {
 
   #watch(name: string): void {
     if (!this.#heartbeats.watch(name)) return;
-    const lease = this.#options.informers.leases.store.get({ namespace: SYSTEM_NAMESPACE, name });
+    const lease = this.#options.informers.leases.store.get(leaseRef(name));
     this.#heartbeats.observe(name, lease);
   }
 
@@ -184,6 +184,8 @@ export class HostController {
     this.#options.onHeartbeat(name);
   }
 }
+
+const leaseRef = (name: string) => ({ namespace: SYSTEM_NAMESPACE, name });
 
 const keyOf = ({ kind, metadata }: Pick<Host, 'kind' | 'metadata'>): string => `${kind}/${metadata.name}`;
 

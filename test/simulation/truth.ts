@@ -1,3 +1,4 @@
+import { hasFailed } from '../../crds/attempts.ts';
 import { HOST_KINDS, type Host } from '../../crds/host.ts';
 import { SYSTEM_NAMESPACE } from '../../crds/meta.ts';
 import type { Runner, RunnerStatus } from '../../crds/runner.ts';
@@ -69,6 +70,7 @@ export class Truth {
   }
 
   #runnerTold(now: Runner, old: Runner): void {
+    this.#checkBoundAnew(now, old);
     if (now.status === undefined) return;
     const vms = this.#vms.get(now.metadata.uid ?? '') ?? [];
     this.#checkEnd(now, old, vms);
@@ -120,11 +122,24 @@ export class Truth {
   #hostTold({ metadata, status }: Host, old: Host): void {
     const isLost = (host: Host['status']): boolean =>
       getCondition(host?.conditions, 'Ready')?.reason === 'LeaseStale';
-    if (!isLost(status) || isLost(old.status)) return;
-    const { renewedAt, ranOutUntil } = this.#lease(metadata.name);
-    const { now } = this.#world.timeline;
-    if (now - renewedAt >= TERM_MS || now - ranOutUntil <= TELLING_MS) return;
+    if (!isLost(status) || isLost(old.status) || this.#hasRunOut(metadata.name)) return;
     this.#violated(`line 8: ${metadata.name} is told to be lost, and its Lease has not run out`);
+  }
+
+  /** Only a start that failed and a host that is lost or gone make room for another attempt. */
+  #checkBoundAnew({ metadata, spec }: Runner, old: Runner): void {
+    const { binding } = old.spec;
+    if (binding === undefined || spec.binding?.attempt === binding.attempt || hasFailed(old)) return;
+    const { hostName } = binding;
+    if (this.#deleted.has(hostName) || this.#hasRunOut(hostName)) return;
+    this.#violated(`line 8: ${metadata.name} is bound anew, and the Lease of ${hostName} has not run out`);
+  }
+
+  /** Whether the Lease of a host has run out now, or had a moment ago. */
+  #hasRunOut(host: string): boolean {
+    const { renewedAt, ranOutUntil } = this.#lease(host);
+    const { now } = this.#world.timeline;
+    return now - renewedAt >= TERM_MS || now - ranOutUntil <= TELLING_MS;
   }
 
   #lease(host: string): { readonly renewedAt: number; readonly ranOutUntil: number } {

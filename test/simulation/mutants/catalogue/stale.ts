@@ -83,6 +83,11 @@ export const STALE: readonly Mutant[] = [
         find: 'this.observe(hostName, await this.#options.read(hostName));',
         replace: '',
       },
+      {
+        file: 'controller/host/controller.ts',
+        find: '|| !(await this.#readLease(name)).isLost) return undefined;',
+        replace: ') return undefined;',
+      },
     ],
   },
   {

@@ -126,6 +126,11 @@ export const UNOBSERVED: readonly Mutant[] = [
     this.#apiSince = undefined;`,
         replace: '  apiLost(): void {',
       },
+      {
+        file: 'controller/host/controller.ts',
+        find: '|| !(await this.#readLease(name)).isLost) return undefined;',
+        replace: ') return undefined;',
+      },
     ],
   },
   {
