@@ -140,8 +140,8 @@ export const UNOBSERVED: readonly Mutant[] = [
     edits: [
       {
         file: 'node-daemon/runner/controller.ts',
-        find: 'if (!isShown && this.#isHeld(runner)) this.#hasLeft(runner);',
-        replace: 'void isShown;',
+        find: 'if (!(isBoundHere && isShown) && this.#isHeld(runner)) this.#hasLeft(runner);',
+        replace: 'void [isBoundHere, isShown];',
       },
     ],
   },
