@@ -1,4 +1,8 @@
+import { availableParallelism } from 'node:os';
 import { defineConfig } from 'vitest/config';
+
+/** Vitest would leave one core unused, which of two is half of the machine. */
+const WORKERS = Math.max(2, availableParallelism() - 1);
 
 export default defineConfig({
   test: {
@@ -6,6 +10,7 @@ export default defineConfig({
       {
         test: {
           name: 'unit',
+          maxWorkers: WORKERS,
           include: ['**/*.test.ts'],
           exclude: ['node_modules/**', 'test/integration/**', 'test/e2e/**', 'test/soak/**', 'test/chaos/**'],
           testTimeout: 60_000,
@@ -14,6 +19,7 @@ export default defineConfig({
       {
         test: {
           name: 'integration',
+          maxWorkers: WORKERS,
           include: ['test/integration/**/*.test.ts'],
           globalSetup: ['test/harness/control-plane-setup.ts'],
           testTimeout: 60_000,
