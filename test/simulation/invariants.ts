@@ -11,6 +11,8 @@ import type { World } from './world.ts';
 
 /** How long a host may rely on its Lease after it was last renewed. */
 const TERM_MS = 40_000;
+/** How long a write may be under way that was decided on before a Lease was held anew. */
+const IN_FLIGHT_MS = 1_000;
 
 /** How old news may be that a quorum read just before a start did not bring: the answer was under way meanwhile. */
 const UNDER_WAY_MS = 1_000;
@@ -21,11 +23,14 @@ export class Invariants {
   readonly violations: string[] = [];
   readonly #world: World;
   /** When each host's own renewal was last stored. */
+  readonly #heldAnewAt = new Map<string, number>();
   readonly #renewedAt = new Map<string, number>();
   /**
    * Attempts whose hosts were lost when a later one was bound, by UID and number. Such a host may be back before the later
    * one is started: neither knows of the other, until it purges what is not its own any more.
    */
+  /** Attempts whose VMs were declared dead with their host, by `uid.attempt`: they may live until it is back. */
+  readonly #declaredDead = new Set<string>();
   readonly #givenUp = new Set<string>();
   /** Attempts, by UID, that were given the script. */
   readonly #given = new Map<string, number>();
@@ -119,6 +124,11 @@ export class Invariants {
     if (times > 1) this.violated(`1a: the script of ${this.#world.nameOf(identity)} ran ${times} times`);
   }
 
+  /** When its Lease was last renewed after it had run out. */
+  #backAt(host: string): number {
+    return this.#heldAnewAt.get(host) ?? Number.NEGATIVE_INFINITY;
+  }
+
   /** By the time of the API server, when nobody may rely on the host's Lease any more. */
   leaseEndsAt(host: string): number {
     return (this.#renewedAt.get(host) ?? Number.NEGATIVE_INFINITY) + TERM_MS;
@@ -159,7 +169,9 @@ export class Invariants {
     if (metadata.namespace !== SYSTEM_NAMESPACE) return;
     const host = this.#world.hosts.find(({ name }) => name === metadata.name);
     if (host === undefined || (lease as Pick<Lease, 'spec'>).spec?.holderIdentity !== host.machineId) return;
-    this.#renewedAt.set(host.name, this.#world.timeline.now);
+    const { now } = this.#world.timeline;
+    if (this.leaseEndsAt(host.name) < now) this.#heldAnewAt.set(host.name, now);
+    this.#renewedAt.set(host.name, now);
   }
 
   #runnerWritten(now: Runner, old: Runner | undefined, { type, by }: Commit): void {
@@ -168,19 +180,25 @@ export class Invariants {
     const left = type === 'DELETED' ? [] : holdsOf(now);
     for (const hold of holdsOf(old)) {
       const stays = left.some(({ host, attempt }) => host === hold.host && attempt === hold.attempt);
-      if (!stays && !this.#isDeclaredDead(hold.host, by)) this.#checkGone(old, hold);
+      if (stays) continue;
+      if (this.#isDeclaredDead(hold.host, by)) this.#declaredDead.add(`${old.metadata.uid}.${hold.attempt}`);
+      else this.#checkGone(old, hold);
     }
     if (now.spec.binding?.attempt !== old.spec.binding?.attempt) this.#checkBinding(now, old);
-    if (isOver(now) && !isOver(old) && !this.#isDeclaredDead(now.spec.binding?.hostName ?? '', by)) {
-      this.#checkOver(now);
-    }
+    const { binding } = now.spec;
+    const isDead =
+      this.#declaredDead.has(`${now.metadata.uid}.${binding?.attempt}`) ||
+      this.#isDeclaredDead(binding?.hostName ?? '', by);
+    if (isOver(now) && !isOver(old) && !isDead) this.#checkOver(now);
   }
 
   /** Line 12: whoever deletes the object of a host that does not renew its Lease says that its VMs are dead. */
   #isDeclaredDead(name: string, by: string): boolean {
     const object = hostObject(this.#world.server, name);
     const isDeleted = object === undefined || object.metadata.deletionTimestamp !== undefined;
-    return by.startsWith('controller') && isDeleted && this.leaseEndsAt(name) < this.#world.timeline.now;
+    const { now } = this.#world.timeline;
+    const hasRunOut = this.leaseEndsAt(name) < now || now - this.#backAt(name) <= IN_FLIGHT_MS;
+    return by.startsWith('controller') && isDeleted && hasRunOut;
   }
 
   /** 4 */
@@ -266,7 +284,12 @@ export class Invariants {
     const isHeld = holds.some(
       ({ host: on, attempt }) => on === host.name && attempt === older.identity.attempt,
     );
-    if (!isHeld && hostObject(this.#world.server, host.name)?.metadata.uid === older.identity.hostUid) {
+    const isDead = this.#declaredDead.has(`${older.identity.uid}.${older.identity.attempt}`);
+    if (
+      !isHeld &&
+      !isDead &&
+      hostObject(this.#world.server, host.name)?.metadata.uid === older.identity.hostUid
+    ) {
       this.violated(`1c: ${host.name} runs an older VM of ${name} without a finalizer`);
     }
   }

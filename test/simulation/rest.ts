@@ -35,7 +35,7 @@ function runnerUnrest(world: World, runner: Runner): string[] {
   const vm = host?.vms().find(({ identity }) => identity.uid === metadata.uid);
   const ready = getCondition(status?.conditions, 'Ready');
   // Of a guest that nothing is wanted of any more, nobody notices that it is silent.
-  if (vm?.isHung && ready?.status !== 'False') return [];
+  if (vm?.answers === false && ready?.status !== 'False') return [];
   if (ready?.status !== 'True') return tell(`is ${status?.phase}, neither ready nor over (${ready?.reason})`);
   if (vm === undefined) return tell(`is told to be ready, and has no VM on ${binding.hostName}`);
   if (vm.identity.attempt !== binding.attempt) return tell('is ready by the VM of another attempt');
