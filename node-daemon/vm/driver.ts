@@ -164,3 +164,11 @@ export type VmErrorReason =
   /** The hypervisor runs as many VMs as it ever does, those included that it has not noticed to be gone. */
   | 'VmLimit'
   | 'DriverUnavailable';
+
+/** What a driver's `prepare` throws, whatever went wrong: a disk that is full is told apart. */
+export function asVmError(error: unknown): VmError {
+  if (error instanceof VmError) return error;
+  const noRoom = error instanceof Error && 'code' in error && error.code === 'ENOSPC';
+  const message = error instanceof Error ? error.message : String(error);
+  return new VmError(noRoom ? 'NoRoom' : 'CloneFailed', message, { cause: error });
+}

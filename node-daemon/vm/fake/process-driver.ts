@@ -4,6 +4,7 @@ import { chmod, copyFile, rename, stat, statfs } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { BundleStore } from '../bundle.ts';
 import {
+  asVmError,
   type BundlePaths,
   type Capabilities,
   type PreparedVm,
@@ -134,11 +135,4 @@ async function clone(bundle: BundlePaths, spec: VmSpec): Promise<void> {
   await copyFile(source, temporary, constants.COPYFILE_FICLONE);
   await chmod(temporary, 0o600);
   await rename(temporary, bundle.disk);
-}
-
-function asVmError(error: unknown): VmError {
-  if (error instanceof VmError) return error;
-  const noRoom = error instanceof Error && 'code' in error && error.code === 'ENOSPC';
-  const message = error instanceof Error ? error.message : String(error);
-  return new VmError(noRoom ? 'NoRoom' : 'CloneFailed', message, { cause: error });
 }

@@ -1,5 +1,6 @@
 import { type BundleStore, templatesDir } from '../bundle.ts';
 import {
+  asVmError,
   type BundlePaths,
   type Capabilities,
   type GuestEndpoints,
@@ -7,7 +8,7 @@ import {
   type VmCommand,
   type VmControl,
   type VmDriver,
-  VmError,
+  type VmError,
   type VmIdentity,
   type VmSpec,
 } from '../driver.ts';
@@ -201,11 +202,4 @@ export class QemuDriver implements VmDriver {
 
 function addressOf({ ssh }: Pick<GuestEndpoints, 'ssh'>): string {
   return `${ssh.host}:${ssh.port}`;
-}
-
-function asVmError(error: unknown): VmError {
-  if (error instanceof VmError) return error;
-  const noRoom = error instanceof Error && 'code' in error && error.code === 'ENOSPC';
-  const message = error instanceof Error ? error.message : String(error);
-  return new VmError(noRoom ? 'NoRoom' : 'CloneFailed', message, { cause: error });
 }
